@@ -1,0 +1,1 @@
+//! The host agent's shell: files, commands, health, the way home.

@@ -1,0 +1,1 @@
+//! Checks what people write before any host sees it: plimsoll.toml, pure.

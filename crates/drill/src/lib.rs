@@ -1,0 +1,1 @@
+//! Drills: real processes, real faults, and the service they happen to.

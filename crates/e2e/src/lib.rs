@@ -1,0 +1,1 @@
+//! The built binary as real processes.

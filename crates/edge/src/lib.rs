@@ -1,0 +1,1 @@
+//! One gateway as a pure machine: routing by weights, sticky by tenant.

@@ -1,0 +1,1 @@
+//! Decides from counts whether a release does harm.

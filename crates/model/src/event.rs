@@ -1,0 +1,279 @@
+//! What the journal holds: facts, in the past tense.
+//!
+//! An event that was once written must be readable for ever: variants and
+//! fields are added with defaults, never renamed or removed (see
+//! `docs/journal-format.md`).
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Bundle, Digest, EnvironmentName, Exposure, Generation, HostName, Millis, Order, Permille,
+    Phase, ReleaseId, Role, ServiceName, Timestamp, TokenId, Topology, Verdict,
+};
+
+/// Who did it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// The token's name, or the machine's.
+    pub name: String,
+    /// What that token may do; absent for the control plane itself.
+    #[serde(default)]
+    pub role: Option<Role>,
+}
+
+impl Actor {
+    /// The control plane, acting on its own verdict.
+    pub fn plimsoll() -> Actor {
+        Actor {
+            name: "plimsoll".into(),
+            role: None,
+        }
+    }
+}
+
+impl std::fmt::Display for Actor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(&self.name)
+    }
+}
+
+/// What a freeze covers.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "scope", content = "service", rename_all = "lowercase")]
+pub enum Scope {
+    /// Every service.
+    Everything,
+    /// One service.
+    Service(ServiceName),
+}
+
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Scope::Everything => f.pad("everything"),
+            Scope::Service(service) => service.fmt(f),
+        }
+    }
+}
+
+/// One wave of a release, fixed when its stage starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wave {
+    /// Hosts that join in this wave.
+    pub hosts: Vec<HostName>,
+    /// The new bundle's share of the environment's traffic once they have.
+    pub traffic_permille: Permille,
+}
+
+/// Why a rollback began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "cause", rename_all = "snake_case")]
+pub enum RollbackCause {
+    /// A wave failed its verdict.
+    Verdict {
+        /// What was said of it.
+        verdict: Verdict,
+    },
+    /// A person asked.
+    Person {
+        /// In their words.
+        reason: String,
+    },
+}
+
+/// A fact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// The fleet was declared.
+    TopologySet { by: Actor, topology: Topology },
+    /// A token was made; only its hash is known here.
+    TokenIssued {
+        by: Actor,
+        token: TokenId,
+        name: String,
+        role: Role,
+        hash: Digest,
+    },
+    /// A token is void from now on.
+    TokenRevoked { by: Actor, token: TokenId },
+    /// One host may enrol with this token, once.
+    JoinTokenIssued {
+        by: Actor,
+        token: TokenId,
+        host: HostName,
+        hash: Digest,
+        expires_at: Timestamp,
+    },
+    /// A host's agent joined with its own key.
+    HostEnrolled {
+        host: HostName,
+        token: TokenId,
+        /// ed25519 public key, 64 hex digits.
+        public_key: String,
+        /// Where other agents can ask it about the control plane.
+        peer_address: String,
+        /// What it runs, by service: generation 0, adopted from disk.
+        adopted: Vec<(ServiceName, Digest)>,
+        /// The highest generation it remembers from an earlier life.
+        fence: Generation,
+    },
+    /// Somebody proposed a change: a release begins.
+    ReleaseProposed {
+        release: ReleaseId,
+        service: ServiceName,
+        digest: Digest,
+        bundle: Bundle,
+        /// What the fleet's good bundle was at that time.
+        base: Option<Digest>,
+        author: Actor,
+        message: String,
+    },
+    /// The release enters an environment, with its waves drawn up.
+    StageStarted {
+        release: ReleaseId,
+        environment: EnvironmentName,
+        waves: Vec<Wave>,
+    },
+    /// The next wave begins (numbered from 0).
+    WaveStarted {
+        release: ReleaseId,
+        environment: EnvironmentName,
+        wave: u32,
+    },
+    /// A host is told what to run.
+    HostOrdered { order: Order },
+    /// A host runs what it was told, is healthy, and said so over a fresh connection.
+    HostConfirmed {
+        host: HostName,
+        service: ServiceName,
+        generation: Generation,
+        digest: Digest,
+    },
+    /// A host did not do what it was told; what it runs instead.
+    HostFailed {
+        host: HostName,
+        service: ServiceName,
+        generation: Generation,
+        phase: Phase,
+        reason: String,
+        running: Digest,
+        /// The host's report number.
+        report: u64,
+    },
+    /// A host can't find its way back yet.
+    HostRevertFailing {
+        host: HostName,
+        service: ServiceName,
+        generation: Generation,
+        phase: Phase,
+        reason: String,
+        tries: u32,
+        report: u64,
+    },
+    /// A host keeps a healthy new bundle because the control plane was gone for everybody.
+    HostHeld {
+        host: HostName,
+        service: ServiceName,
+        generation: Generation,
+        report: u64,
+    },
+    /// A confirmed service on a host changed its health.
+    HostHealthChanged {
+        host: HostName,
+        service: ServiceName,
+        generation: Generation,
+        healthy: bool,
+        reason: String,
+        report: u64,
+    },
+    /// A wave was judged, with the counts that decided.
+    WaveJudged {
+        release: ReleaseId,
+        environment: EnvironmentName,
+        wave: u32,
+        verdict: Verdict,
+        exposure: Exposure,
+    },
+    /// A wave could not be judged in time; people are asked.
+    WaveHeld {
+        release: ReleaseId,
+        environment: EnvironmentName,
+        wave: u32,
+        needs: String,
+    },
+    /// The last bake ended: a rollback target from now on.
+    ReleaseGood {
+        release: ReleaseId,
+        exposure: Exposure,
+    },
+    /// The way back begins for every host that the release reached.
+    RollbackStarted {
+        release: ReleaseId,
+        service: ServiceName,
+        by: Actor,
+        #[serde(flatten)]
+        cause: RollbackCause,
+        /// One target for all, when a person named it; else each host goes to its own last good.
+        to: Option<Digest>,
+        exposure: Exposure,
+    },
+    /// Every reached host is back.
+    RollbackCompleted { release: ReleaseId, took_ms: Millis },
+    /// This content may not be proposed again until a person says so.
+    DigestQuarantined {
+        service: ServiceName,
+        digest: Digest,
+        release: ReleaseId,
+    },
+    /// It may.
+    QuarantineLifted {
+        by: Actor,
+        service: ServiceName,
+        digest: Digest,
+        reason: String,
+    },
+    /// No release goes forward here.
+    Frozen {
+        by: Actor,
+        scope: Scope,
+        reason: String,
+    },
+    /// It may again.
+    Thawed {
+        by: Actor,
+        scope: Scope,
+        reason: String,
+    },
+}
+
+impl Event {
+    /// The variant's name on the wire.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Event::TopologySet { .. } => "topology_set",
+            Event::TokenIssued { .. } => "token_issued",
+            Event::TokenRevoked { .. } => "token_revoked",
+            Event::JoinTokenIssued { .. } => "join_token_issued",
+            Event::HostEnrolled { .. } => "host_enrolled",
+            Event::ReleaseProposed { .. } => "release_proposed",
+            Event::StageStarted { .. } => "stage_started",
+            Event::WaveStarted { .. } => "wave_started",
+            Event::HostOrdered { .. } => "host_ordered",
+            Event::HostConfirmed { .. } => "host_confirmed",
+            Event::HostFailed { .. } => "host_failed",
+            Event::HostRevertFailing { .. } => "host_revert_failing",
+            Event::HostHeld { .. } => "host_held",
+            Event::HostHealthChanged { .. } => "host_health_changed",
+            Event::WaveJudged { .. } => "wave_judged",
+            Event::WaveHeld { .. } => "wave_held",
+            Event::ReleaseGood { .. } => "release_good",
+            Event::RollbackStarted { .. } => "rollback_started",
+            Event::RollbackCompleted { .. } => "rollback_completed",
+            Event::DigestQuarantined { .. } => "digest_quarantined",
+            Event::QuarantineLifted { .. } => "quarantine_lifted",
+            Event::Frozen { .. } => "frozen",
+            Event::Thawed { .. } => "thawed",
+        }
+    }
+}

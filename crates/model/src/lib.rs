@@ -1,0 +1,40 @@
+//! The words of Plimsoll: ids, units, bundles, plans, orders, events and refusals.
+//!
+//! Every other crate speaks in these types. They carry data and the small laws
+//! that make them what they are (a name is well formed, a digest is 32 bytes,
+//! a canonical encoding is the same everywhere), and no behaviour of the
+//! system: deciding is the machines' work.
+//!
+//! Invariant: a value that was built or deserialised here is well formed, so
+//! no later code checks names, paths or digests again.
+
+pub mod bundle;
+pub mod canonical;
+pub mod counts;
+pub mod digest;
+pub mod event;
+pub mod id;
+pub mod order;
+pub mod refusal;
+pub mod topology;
+pub mod units;
+pub mod verdict;
+
+pub use bundle::{
+    Bundle, BundlePath, Command, Commands, FileEntry, HealthCheck, HealthProbe, PackageEntry, Plan,
+    StagePlan, WavePlan, WaveSelector,
+};
+pub use counts::{BundleCounts, Exposure};
+pub use digest::Digest;
+pub use event::{Actor, Event, RollbackCause, Scope, Wave};
+pub use id::{
+    EnvironmentName, GatewayName, HostName, InvalidName, PackageName, ReleaseId, Role, ServiceName,
+    TenantName, TokenId, ZoneName,
+};
+pub use order::{Order, OrderKind, Phase, Report, ReportKind};
+pub use refusal::Refusal;
+pub use topology::{Environment, Host, ServiceSpec, Topology};
+pub use units::{Generation, Millis, Permille, Seq};
+pub use verdict::{Rule, Verdict};
+
+pub use jiff::Timestamp;

@@ -1,0 +1,64 @@
+//! What a judge says about a wave.
+
+use serde::{Deserialize, Serialize};
+
+use crate::BundleCounts;
+
+/// Three answers, never two: not knowing is neither good nor bad.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "lowercase")]
+pub enum Verdict {
+    /// The wave did no harm, on enough evidence.
+    Pass {
+        /// The counts that decided.
+        evidence: Evidence,
+    },
+    /// The wave does harm.
+    Fail {
+        /// Which rule says so.
+        rule: Rule,
+        /// For people.
+        reason: String,
+        /// The counts that decided.
+        evidence: Evidence,
+    },
+    /// Not enough is known. Never promotes and never reverts.
+    Insufficient {
+        /// What is still needed, for people.
+        needs: String,
+    },
+}
+
+/// Why a wave failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rule {
+    /// More requests failed than the budget allows, and the rest of the fleet did better.
+    FailureBudget,
+    /// A host did not confirm by its deadline, or went back by itself.
+    NotConfirmed,
+    /// A confirmed host's own health check fails.
+    HealthFailing,
+    /// A host's service exits again and again.
+    CrashLoop,
+}
+
+impl std::fmt::Display for Rule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Rule::FailureBudget => "failure budget",
+            Rule::NotConfirmed => "host not confirmed",
+            Rule::HealthFailing => "health failing",
+            Rule::CrashLoop => "crash loop",
+        })
+    }
+}
+
+/// The counts behind a verdict: the new bundle's and everyone else's, since the wave began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Requests that the new bundle answered (or failed to).
+    pub canary: BundleCounts,
+    /// Requests that the other bundles of the same service and environment answered.
+    pub control: BundleCounts,
+}

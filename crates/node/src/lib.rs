@@ -1,0 +1,1 @@
+//! One host as a pure machine: the commit-confirmed protocol.

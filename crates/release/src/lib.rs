@@ -1,0 +1,1 @@
+//! One release on its way through environments and waves, pure.

@@ -1,0 +1,1 @@
+//! The control plane's shell: HTTP API, journal loop, workers.

@@ -1,0 +1,1 @@
+//! Engine and nodes on a simulated network, by seed.

@@ -1,0 +1,1 @@
+//! What travels between the parts: API types, signed orders, the HTTP client, bundle packing.

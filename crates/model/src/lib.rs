@@ -16,6 +16,7 @@ pub mod event;
 pub mod id;
 pub mod order;
 pub mod refusal;
+pub mod route;
 pub mod topology;
 pub mod units;
 pub mod verdict;
@@ -33,6 +34,7 @@ pub use id::{
 };
 pub use order::{Order, OrderKind, Phase, Report, ReportKind};
 pub use refusal::Refusal;
+pub use route::{Backend, Pool, RouteTable, ServiceRoutes};
 pub use topology::{Environment, Host, ServiceSpec, Topology};
 pub use units::{Generation, Millis, Permille, Seq};
 pub use verdict::{Rule, Verdict};

@@ -1,0 +1,288 @@
+//! `[service.NAME]`: what is packed, how hosts apply it, how they know that it works.
+
+use std::collections::BTreeMap;
+
+use model::{
+    Command, Commands, HealthCheck, HealthProbe, Millis, PackageName, ServiceName, ServiceSpec,
+};
+
+use super::fleet::Fleet;
+use super::grammar::{self, Flaw};
+use super::plan::{self, DEADLINE_MAX, DEADLINE_MIN};
+use super::reader::Reader;
+use super::tree::{Node, Value};
+use super::{PackageSource, ServiceSource};
+
+/// How long a command may take when nothing is said.
+const COMMAND_DEADLINE: Millis = Millis::seconds(10);
+/// More looks in a row than anybody waits for.
+const THRESHOLD_MAX: u64 = 1000;
+
+/// The services' names as written, well formed or not.
+pub(super) fn declared(root: &Node) -> Vec<&str> {
+    match root.get("service").map(|node| &node.value) {
+        Some(Value::Table(fields)) => fields.iter().map(|field| field.name.as_str()).collect(),
+        _ => Vec::new(),
+    }
+}
+
+type Services = (
+    BTreeMap<ServiceName, ServiceSource>,
+    BTreeMap<ServiceName, ServiceSpec>,
+);
+
+/// Reads all services.
+pub(super) fn read(root: &Node, fleet: &Fleet, reader: &mut Reader<'_>) -> Services {
+    let (mut sources, mut specs) = (BTreeMap::new(), BTreeMap::new());
+    let fields = match root.get("service") {
+        Some(node) => {
+            let Some(fields) = reader.fields(node, "service") else {
+                return (sources, specs);
+            };
+            fields
+        }
+        None => &[],
+    };
+    if fields.is_empty() {
+        let flaw = Flaw::new("no service is declared");
+        let help = "add `[service.NAME]` with the `files` or `packages` to release";
+        reader.report(root.span.clone(), flaw.help(help));
+    }
+    for field in fields {
+        let name: Option<ServiceName> = reader.name(&field.name, field.name_span.clone());
+        let read = service(&field.node, fleet, reader);
+        if let (Some(name), Some((source, spec))) = (name, read) {
+            sources.insert(name.clone(), source);
+            specs.insert(name, spec);
+        }
+    }
+    (sources, specs)
+}
+
+fn service(
+    node: &Node,
+    fleet: &Fleet,
+    reader: &mut Reader<'_>,
+) -> Option<(ServiceSource, ServiceSpec)> {
+    let known = [
+        "files",
+        "packages",
+        "commands",
+        "health",
+        "plan",
+        "tenant_header",
+    ];
+    let table = reader.table(node, "service", &known)?;
+    if table.get("files").is_none() && table.get("packages").is_none() {
+        let flaw = Flaw::new("this service has nothing to release");
+        let help = "add `files = \"config\"` (a folder), or packages, or both";
+        reader.report(table.span.clone(), flaw.help(help));
+    }
+    let files = table
+        .get("files")
+        .and_then(|node| reader.text(node, "files", grammar::relative_path));
+    let tenant_header = table
+        .get("tenant_header")
+        .and_then(|node| reader.text(node, "tenant_header", grammar::header));
+    let packages = table
+        .get("packages")
+        .map(|node| packages(node, reader))
+        .unwrap_or_default();
+    let commands = table
+        .get("commands")
+        .map(|node| commands(node, reader))
+        .unwrap_or_default();
+    let health = table.get("health").and_then(|node| health(node, reader));
+    let plan = plan::read(table.get("plan"), fleet, reader);
+    let source = ServiceSource {
+        files,
+        packages,
+        commands,
+        health,
+        plan,
+    };
+    Some((source, ServiceSpec { tenant_header }))
+}
+
+fn packages(node: &Node, reader: &mut Reader<'_>) -> BTreeMap<PackageName, PackageSource> {
+    let mut packages = BTreeMap::new();
+    for field in reader.fields(node, "packages").unwrap_or_default() {
+        let name: Option<PackageName> = reader.name(&field.name, field.name_span.clone());
+        let Some(table) = reader.table(&field.node, "package", &["version", "archive"]) else {
+            continue;
+        };
+        let version = reader
+            .required(table, "this package", "version", "\"1.4.2\"")
+            .and_then(|node| reader.text(node, "version", grammar::version));
+        let archive = reader
+            .required(
+                table,
+                "this package",
+                "archive",
+                "\"dist/server-1.4.2.tar.gz\"",
+            )
+            .and_then(|node| reader.text(node, "archive", grammar::archive));
+        if let (Some(name), Some(version), Some(archive)) = (name, version, archive) {
+            packages.insert(name, PackageSource { version, archive });
+        }
+    }
+    packages
+}
+
+fn commands(node: &Node, reader: &mut Reader<'_>) -> Commands {
+    let known = ["check", "reload", "restart", "exits"];
+    let Some(table) = reader.table(node, "commands", &known) else {
+        return Commands::default();
+    };
+    let mut read = |name: &str| {
+        let node = table.get(name)?;
+        command(node, name, reader)
+    };
+    Commands {
+        check: read("check"),
+        reload: read("reload"),
+        restart: read("restart"),
+        exits: read("exits"),
+    }
+}
+
+/// `["program", "argument"]`, or `{ run = [...], deadline = "30s" }`.
+fn command(node: &Node, label: &str, reader: &mut Reader<'_>) -> Option<Command> {
+    if !matches!(node.value, Value::Table(_)) {
+        return Some(Command {
+            run: arguments(node, label, reader)?,
+            deadline_ms: COMMAND_DEADLINE,
+        });
+    }
+    let table = reader.table(node, label, &["run", "deadline"])?;
+    let run = reader
+        .required(table, "this command", "run", "[\"bin/check\"]")
+        .and_then(|node| arguments(node, "run", reader));
+    let deadline_ms = deadline(table, COMMAND_DEADLINE, reader)?;
+    Some(Command {
+        run: run?,
+        deadline_ms,
+    })
+}
+
+fn deadline(table: &Node, default: Millis, reader: &mut Reader<'_>) -> Option<Millis> {
+    match table.get("deadline") {
+        Some(node) => reader.duration(node, "deadline", DEADLINE_MIN..=DEADLINE_MAX),
+        None => Some(default),
+    }
+}
+
+fn arguments(node: &Node, label: &str, reader: &mut Reader<'_>) -> Option<Vec<String>> {
+    let Value::List(items) = &node.value else {
+        let flaw = Flaw::new(format!(
+            "`{label}` must be a list of program and arguments, not {}",
+            node.kind()
+        ));
+        let help = "write it like [\"bin/check\", \"config.toml\"]: no shell parts or expands it";
+        reader.report(node.span.clone(), flaw.help(help));
+        return None;
+    };
+    let arguments: Vec<Option<String>> = items
+        .iter()
+        .map(|item| reader.text(item, label, grammar::argument))
+        .collect();
+    if matches!(arguments.first(), None | Some(Some(_)))
+        && arguments
+            .first()
+            .and_then(Option::as_deref)
+            .unwrap_or_default()
+            .trim()
+            .is_empty()
+    {
+        let span = items
+            .first()
+            .map_or(node.span.clone(), |item| item.span.clone());
+        let flaw = Flaw::new(format!("`{label}` names no program"));
+        reader.report(
+            span,
+            flaw.help("write it like [\"bin/check\", \"config.toml\"]"),
+        );
+        return None;
+    }
+    arguments.into_iter().collect()
+}
+
+fn health(node: &Node, reader: &mut Reader<'_>) -> Option<HealthCheck> {
+    let known = [
+        "http",
+        "tcp",
+        "command",
+        "status",
+        "interval",
+        "deadline",
+        "grace",
+        "threshold",
+    ];
+    let table = reader.table(node, "health", &known)?;
+    let probe = probe(table, reader);
+    let one_second = Millis::seconds(1);
+    let interval_ms = match table.get("interval") {
+        Some(node) => reader.duration(node, "interval", DEADLINE_MIN..=DEADLINE_MAX),
+        None => Some(one_second),
+    };
+    let deadline_ms = deadline(table, one_second, reader);
+    let grace_ms = match table.get("grace") {
+        Some(node) => reader.duration(node, "grace", Millis(0)..=DEADLINE_MAX),
+        None => Some(Millis::seconds(10)),
+    };
+    let threshold = match table.get("threshold") {
+        Some(node) => reader.count(node, "threshold", 1..=THRESHOLD_MAX),
+        None => Some(2),
+    };
+    Some(HealthCheck {
+        probe: probe?,
+        interval_ms: interval_ms?,
+        deadline_ms: deadline_ms?,
+        grace_ms: grace_ms?,
+        threshold: u32::try_from(threshold?).ok()?,
+    })
+}
+
+fn probe(table: &Node, reader: &mut Reader<'_>) -> Option<HealthProbe> {
+    let status = table.get("status");
+    let status_code = status.and_then(|node| reader.count(node, "status", 100..=599));
+    if let (Some(node), None) = (status, table.get("http")) {
+        let flaw = Flaw::new("`status` goes with `http` only");
+        reader.report(node.span.clone(), flaw.help("leave it out"));
+    }
+    let kinds = ["http", "tcp", "command"];
+    let mut given = kinds.iter().filter(|kind| table.get(kind).is_some());
+    let Some(first) = given.next() else {
+        let flaw = Flaw::new("this health check asks nothing");
+        let help = "add `http = \"http://${address}/healthz\"`, `tcp = \"${address}\"` or `command = [...]`";
+        reader.report(table.span.clone(), flaw.help(help));
+        return None;
+    };
+    for second in given {
+        if let Some(node) = table.get(second) {
+            let flaw = Flaw::new(format!(
+                "a health check has one probe: `{first}` or `{second}`"
+            ));
+            reader.report(node.span.clone(), flaw.help("leave one of them out"));
+        }
+    }
+    // Each is read, so that a mistake in the second shows as well.
+    let http = table
+        .get("http")
+        .and_then(|node| reader.text(node, "http", grammar::probe_url))
+        .map(|url| HealthProbe::Http {
+            url,
+            status: status_code
+                .and_then(|code| u16::try_from(code).ok())
+                .unwrap_or(200),
+        });
+    let tcp = table
+        .get("tcp")
+        .and_then(|node| reader.text(node, "tcp", grammar::probe_address))
+        .map(|address| HealthProbe::Tcp { address });
+    let command = table
+        .get("command")
+        .and_then(|node| arguments(node, "command", reader))
+        .map(|run| HealthProbe::Command { run });
+    http.or(tcp).or(command)
+}

@@ -4,6 +4,8 @@
 //! again, so an event that this version can't decode still verifies.
 
 use std::fmt;
+use std::io::Write;
+use std::rc::Rc;
 
 use model::{Digest, Event, Seq, Timestamp};
 
@@ -43,16 +45,20 @@ impl Tail {
         }
     }
 
-    /// Moves over one more event and returns its link. Time stands still where the clock went back.
-    pub(crate) fn link<'a>(&mut self, at: Timestamp, event: &'a [u8]) -> Link<'a> {
+    /// Moves to a time and returns it as it is hashed and stored. Time stands still where the clock went back.
+    pub(crate) fn pass(&mut self, at: Timestamp) -> Rc<str> {
         let at = self.at.map_or(at, |last| last.max(at));
-        let text = at.to_string();
-        self.seq = Seq(self.seq.0 + 1);
         self.at = Some(at);
-        self.hash = hash(&self.hash, self.seq.0, text.as_bytes(), event);
+        at.to_string().into()
+    }
+
+    /// Moves over one more event and returns its link.
+    pub(crate) fn link<'a>(&mut self, at: &Rc<str>, event: &'a [u8]) -> Link<'a> {
+        self.seq = Seq(self.seq.0 + 1);
+        self.hash = hash(&self.hash, self.seq.0, at.as_bytes(), event);
         Link {
             seq: self.seq,
-            at: text,
+            at: Rc::clone(at),
             event,
             hash: self.hash,
         }
@@ -62,7 +68,8 @@ impl Tail {
 /// One event ready to be stored.
 pub(crate) struct Link<'a> {
     pub(crate) seq: Seq,
-    pub(crate) at: String,
+    /// Shared by all events of one append.
+    pub(crate) at: Rc<str>,
     pub(crate) event: &'a [u8],
     pub(crate) hash: Digest,
 }
@@ -189,6 +196,13 @@ fn hash(prev: &Digest, seq: u64, at: &[u8], event: &[u8]) -> Digest {
     hasher.update(at);
     hasher.update(b"\",\"event\":");
     hasher.update(event);
-    hasher.update(format!(",\"prev\":\"{prev}\",\"seq\":{seq}}}").as_bytes());
+    hasher.update(b",\"prev\":\"");
+    hasher.update(
+        blake3::Hash::from_bytes(*prev.as_bytes())
+            .to_hex()
+            .as_bytes(),
+    );
+    // Writing to a hasher can't fail.
+    let _ = write!(hasher, "\",\"seq\":{seq}}}");
     Digest::from_bytes(*hasher.finalize().as_bytes())
 }

@@ -61,7 +61,9 @@ impl Store {
 
     /// Opens for reading what another connection or process may be writing.
     pub(crate) fn open_read_only(path: &Path) -> Result<Store, OpenError> {
-        if let Err(source) = File::open(path) {
+        // Only asked about, not opened: closing a descriptor of ours would drop the locks that
+        // SQLite's connections in this process hold on the same file.
+        if let Err(source) = path.metadata() {
             return Err(OpenError::Io {
                 path: path.to_owned(),
                 source,
@@ -98,7 +100,7 @@ impl Store {
                 insert
                     .execute(params![
                         row_id(link.seq),
-                        link.at,
+                        &*link.at,
                         body,
                         link.hash.as_bytes()
                     ])
@@ -278,7 +280,7 @@ impl Store {
     }
 }
 
-/// The settings that acknowledged writes rest on; public to the bench so that both sides have the same.
+/// The settings that acknowledged writes rest on. The bench sets the same for the bare database it compares with.
 pub(crate) fn set_durable(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -322,6 +324,7 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
 
 /// Makes the file if there is none, readable by its owner only: it names
 /// people, hosts and token hashes. SQLite gives the log the same mode.
+/// An existing file is not touched (see [`Store::open_read_only`] for why).
 fn create(path: &Path) -> Result<(), OpenError> {
     let failed = |source| OpenError::Io {
         path: path.to_owned(),

@@ -141,8 +141,9 @@ impl Writer {
         let mut answers = Vec::new();
         for append in group {
             if append.expected == tail.seq {
-                for event in &append.events {
-                    links.push(tail.link(append.at, event));
+                if !append.events.is_empty() {
+                    let at = tail.pass(append.at);
+                    links.extend(append.events.iter().map(|event| tail.link(&at, event)));
                 }
                 answers.push(Ok(tail.seq));
             } else {
@@ -161,15 +162,17 @@ impl Writer {
 
     /// The known tail, or the database's: after a failure only that one counts.
     fn take_tail(&mut self) -> Result<Tail, StoreError> {
-        match self.tail.take() {
-            Some(tail) => Ok(tail),
-            None => self.store.tail()?.map_err(|damage| StoreError {
-                action: "append to",
-                path: self.store.path.clone(),
-                kind: StoreErrorKind::Damaged,
-                source: Box::new(damage),
-            }),
+        if let Some(tail) = self.tail.take() {
+            return Ok(tail);
         }
+        let tail = self.store.tail()?.map_err(|damage| StoreError {
+            action: "append to",
+            path: self.store.path.clone(),
+            kind: StoreErrorKind::Damaged,
+            source: Box::new(damage),
+        })?;
+        self.position.send_replace(tail.seq);
+        Ok(tail)
     }
 
     fn save_snapshot(

@@ -1,1 +1,30 @@
-//! The control plane as a pure machine: decide, evolve, due, wake_at.
+//! The control plane as a pure machine.
+//!
+//! ```text
+//! decide(&State, &Watch, Input, now) -> Result<Vec<Event>, Refusal>
+//! evolve(&mut State, &Event, at)           total, cannot fail
+//! due(&State) -> Vec<Effect>               what the world should be told, from state alone
+//! wake_at(&State, &Watch) -> Timestamp     when to tick next without news
+//! ```
+//!
+//! [`State`] is the fold of the journal; [`Watch`] is what is not journaled:
+//! heartbeats and request counts as this process has seen them. A control
+//! plane that starts anew has an empty watch and decides nothing harmful from
+//! that emptiness.
+//!
+//! Invariant: no reachable state refuses a rollback of a known service to a
+//! target that was good; and a host is ordered forward only to the bundle of a
+//! release whose earlier waves and environments passed.
+
+pub mod decide;
+pub mod due;
+pub mod state;
+pub mod watch;
+
+pub use decide::{Input, decide};
+pub use due::{Effect, due, wake_at};
+pub use state::{HostState, ServiceState, Slot, SlotStatus, State, evolve};
+pub use watch::Watch;
+
+#[cfg(test)]
+mod tests;

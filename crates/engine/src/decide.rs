@@ -1,0 +1,242 @@
+//! From an input to events, or to a refusal.
+
+mod hosts;
+mod people;
+pub(crate) mod rollback;
+pub(crate) mod tick;
+
+use std::collections::BTreeMap;
+
+use model::refusal::Code;
+use model::{
+    Actor, Bundle, Digest, Event, Generation, HostName, Refusal, ReleaseId, Report, Role, Scope,
+    ServiceName, Timestamp, TokenId, Topology,
+};
+
+use crate::{State, Watch};
+
+pub use tick::waiting;
+
+/// Longest message, reason or name that a person may give, in bytes.
+pub const WORDS_BYTES_MAX: usize = 4096;
+/// Most reports taken at a time.
+pub const REPORTS_MAX: usize = 1000;
+
+/// What can come in.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// The fleet is declared (again).
+    SetTopology { by: Actor, topology: Topology },
+    /// A bearer token was made; `hash` is all of it that may be known here.
+    IssueToken {
+        by: Actor,
+        token: TokenId,
+        name: String,
+        role: Role,
+        hash: Digest,
+    },
+    /// A token is void.
+    RevokeToken { by: Actor, token: TokenId },
+    /// A join token was made.
+    IssueJoin {
+        by: Actor,
+        token: TokenId,
+        host: HostName,
+        hash: Digest,
+        expires_at: Timestamp,
+    },
+    /// An agent joins.
+    Enrol {
+        host: HostName,
+        join: Digest,
+        public_key: String,
+        peer_address: String,
+        adopted: BTreeMap<ServiceName, Digest>,
+        fence: Generation,
+    },
+    /// Somebody proposes a change. All its blobs are in the store.
+    Propose {
+        by: Actor,
+        bundle: Box<Bundle>,
+        base: Option<Digest>,
+        message: String,
+    },
+    /// Somebody wants the way back.
+    Rollback {
+        by: Actor,
+        service: ServiceName,
+        release: Option<ReleaseId>,
+        to: Option<Digest>,
+        reason: String,
+    },
+    /// No release goes forward.
+    Freeze {
+        by: Actor,
+        scope: Scope,
+        reason: String,
+    },
+    /// It may again.
+    Thaw {
+        by: Actor,
+        scope: Scope,
+        reason: String,
+    },
+    /// A quarantined bundle may come again.
+    LiftQuarantine {
+        by: Actor,
+        service: ServiceName,
+        digest: Digest,
+        reason: String,
+    },
+    /// A host answers over a fresh connection.
+    Confirm {
+        host: HostName,
+        service: ServiceName,
+        generation: Generation,
+        digest: Digest,
+    },
+    /// A host tells what happened.
+    Reports {
+        host: HostName,
+        reports: Vec<Report>,
+    },
+    /// Time passed, or the watch changed.
+    Tick,
+}
+
+/// What follows from `input`.
+///
+/// # Errors
+/// A refusal, with what to do next. Ticks and reports of enrolled hosts are never refused.
+pub fn decide(
+    state: &State,
+    watch: &Watch,
+    input: Input,
+    now: Timestamp,
+) -> Result<Vec<Event>, Refusal> {
+    match input {
+        Input::SetTopology { by, topology } => people::set_topology(state, by, topology),
+        Input::IssueToken {
+            by,
+            token,
+            name,
+            role,
+            hash,
+        } => {
+            bounded("name", &name)?;
+            Ok(vec![Event::TokenIssued {
+                by,
+                token,
+                name,
+                role,
+                hash,
+            }])
+        }
+        Input::RevokeToken { by, token } => people::revoke(state, by, token),
+        Input::IssueJoin {
+            by,
+            token,
+            host,
+            hash,
+            expires_at,
+        } => {
+            if state.topology.host(&host).is_none() {
+                return Err(unknown_host(&host));
+            }
+            Ok(vec![Event::JoinTokenIssued {
+                by,
+                token,
+                host,
+                hash,
+                expires_at,
+            }])
+        }
+        Input::Enrol {
+            host,
+            join,
+            public_key,
+            peer_address,
+            adopted,
+            fence,
+        } => hosts::enrol(
+            state,
+            host,
+            join,
+            public_key,
+            peer_address,
+            adopted,
+            fence,
+            now,
+        ),
+        Input::Propose {
+            by,
+            bundle,
+            base,
+            message,
+        } => people::propose(state, by, *bundle, base, message),
+        Input::Rollback {
+            by,
+            service,
+            release,
+            to,
+            reason,
+        } => rollback::by_person(state, watch, by, service, release, to, reason, now),
+        Input::Freeze { by, scope, reason } => people::freeze(state, by, scope, reason),
+        Input::Thaw { by, scope, reason } => people::thaw(state, by, scope, reason),
+        Input::LiftQuarantine {
+            by,
+            service,
+            digest,
+            reason,
+        } => people::lift(state, by, service, digest, reason),
+        Input::Confirm {
+            host,
+            service,
+            generation,
+            digest,
+        } => hosts::confirm(state, host, service, generation, digest),
+        Input::Reports { host, reports } => hosts::reports(state, &host, reports),
+        Input::Tick => Ok(tick::tick(state, watch, now)),
+    }
+}
+
+fn bounded(what: &str, words: &str) -> Result<(), Refusal> {
+    if words.len() <= WORDS_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Code::TooLarge,
+        format!(
+            "the {what} has {} bytes; at most {WORDS_BYTES_MAX}",
+            words.len()
+        ),
+        "Say it shorter and link to the rest.",
+    ))
+}
+
+fn unknown_host(host: &HostName) -> Refusal {
+    Refusal::new(
+        Code::UnknownHost,
+        format!("host {host} is not in the topology"),
+        "Add it to plimsoll.toml and send that with `plimsoll hosts apply`.",
+    )
+}
+
+fn unknown_service(state: &State, service: &ServiceName) -> Refusal {
+    let known: Vec<&str> = state
+        .topology
+        .services
+        .keys()
+        .map(ServiceName::as_str)
+        .collect();
+    let known = if known.is_empty() {
+        "none".to_owned()
+    } else {
+        known.join(", ")
+    };
+    Refusal::new(
+        Code::UnknownService,
+        format!("service {service} is not in the topology (known: {known})"),
+        "Correct the name, or add the service to plimsoll.toml and send that with `plimsoll hosts apply`.",
+    )
+}

@@ -1,0 +1,387 @@
+//! What follows from time passing and from what is watched.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use judge::Policy;
+use model::{
+    Event, HostName, Millis, OrderKind, ReleaseId, Rule, ServiceName, StagePlan, Timestamp, Verdict,
+};
+use release::{HostLooks, Outlook, Release, Status, Step, next};
+
+use super::rollback;
+use crate::state::Slot;
+use crate::watch::{CRASH_LOOP_EXITS, LOST_AFTER, SILENT_AFTER};
+use crate::{SlotStatus, State, Watch};
+
+/// A host stages and checks before its own deadline begins to run; so much longer it is waited for.
+const STAGING_ALLOWANCE: Millis = Millis::seconds(30);
+
+/// Every active release takes at most one step.
+pub(super) fn tick(state: &State, watch: &Watch, now: Timestamp) -> Vec<Event> {
+    let mut events = Vec::new();
+    // Ways back first: nothing forward may delay them.
+    for release in active(state) {
+        if let Status::RollingBack(started) = &release.status
+            && outstanding(state, release).is_empty()
+        {
+            let took_ms = Millis::between(started.started_at, now);
+            events.push(Event::RollbackCompleted {
+                release: release.id,
+                took_ms,
+            });
+        }
+    }
+    let mut leased = BTreeSet::new();
+    for release in active(state).filter(|r| matches!(r.status, Status::Rolling { .. })) {
+        events.extend(step(state, watch, release, &mut leased, now));
+    }
+    events
+}
+
+/// Why a release doesn't go on at this moment, in one sentence; `None` once it is over.
+pub fn waiting(state: &State, watch: &Watch, release: &Release, now: Timestamp) -> Option<String> {
+    match &release.status {
+        Status::Good | Status::RolledBack(_) => None,
+        Status::RollingBack(_) => {
+            let outstanding = outstanding(state, release);
+            let count = outstanding.len();
+            let (host, why) = outstanding.into_iter().next()?;
+            let s = if count == 1 { "" } else { "s" };
+            Some(format!("{count} host{s} on the way back; {host}: {why}"))
+        }
+        Status::Rolling { .. } => {
+            let plan = stage_plan(state, release);
+            let outlook = outlook(state, watch, release, &plan, &BTreeSet::new(), now);
+            match next(release, &outlook, now) {
+                Step::Wait(reason) | Step::Hold(reason) => Some(reason),
+                Step::Order(_)
+                | Step::StartWave(_)
+                | Step::Pass(_)
+                | Step::Advance
+                | Step::RollBack(_) => None,
+            }
+        }
+    }
+}
+
+fn active(state: &State) -> impl Iterator<Item = &Release> {
+    state
+        .releases
+        .values()
+        .filter(|release| release.is_active())
+}
+
+/// Hosts that are not back yet, and what is in the way.
+pub(crate) fn outstanding(state: &State, release: &Release) -> BTreeMap<HostName, String> {
+    let slots = state.slots(&release.service);
+    let on_the_way = slots.filter_map(|(host, slot)| {
+        // A host that was taken out of the topology is nobody's to wait for.
+        state.topology.host(host)?;
+        slot.way_back().map(|order| (host, slot, order))
+    });
+    on_the_way
+        .map(|(host, slot, order)| {
+            let why = match &slot.status {
+                SlotStatus::RevertFailing { phase, reason } => {
+                    format!("{phase} fails: {reason}; try `plimsoll agent revert --local` there")
+                }
+                SlotStatus::Failed { phase, reason } => format!("{phase}: {reason}"),
+                SlotStatus::Idle
+                | SlotStatus::Ordered { .. }
+                | SlotStatus::Holding { .. }
+                | SlotStatus::Confirmed { .. } => {
+                    format!(
+                        "ordered back to {}, not confirmed yet",
+                        order.digest.short()
+                    )
+                }
+            };
+            (host.clone(), why)
+        })
+        .collect()
+}
+
+/// The plan of the environment in which the release is.
+pub(crate) fn stage_plan(state: &State, release: &Release) -> StagePlan {
+    let plan = state
+        .bundles
+        .get(&release.digest)
+        .and_then(|bundle| bundle.plan.stages.get(&release.stage()?.environment));
+    plan.cloned().unwrap_or_default()
+}
+
+fn step(
+    state: &State,
+    watch: &Watch,
+    release: &Release,
+    leased: &mut BTreeSet<HostName>,
+    now: Timestamp,
+) -> Vec<Event> {
+    let plan = stage_plan(state, release);
+    let outlook = outlook(state, watch, release, &plan, leased, now);
+    let place = release
+        .stage()
+        .map(|stage| (stage.environment.clone(), stage.begun));
+    let exposure = || rollback::exposure(state, watch, release);
+    let judged = |verdict: Verdict| {
+        let (environment, begun) = place.clone()?;
+        let wave = u32::try_from(begun.checked_sub(1)?).ok()?;
+        let exposure = exposure();
+        Some(Event::WaveJudged {
+            release: release.id,
+            environment,
+            wave,
+            verdict,
+            exposure,
+        })
+    };
+    match next(release, &outlook, now) {
+        Step::Wait(_) => Vec::new(),
+        Step::Order(hosts) => hosts
+            .into_iter()
+            .filter_map(|host| {
+                let (service, digest) = (&release.service, release.digest);
+                let order = rollback::order(
+                    state,
+                    &host,
+                    service,
+                    release.id,
+                    digest,
+                    OrderKind::Forward,
+                    now,
+                )?;
+                leased.insert(host);
+                Some(Event::HostOrdered { order })
+            })
+            .collect(),
+        Step::StartWave(wave) => place
+            .into_iter()
+            .map(|(environment, _)| Event::WaveStarted {
+                release: release.id,
+                environment,
+                wave,
+            })
+            .collect(),
+        Step::Pass(verdict) => judged(verdict).into_iter().collect(),
+        Step::Advance => advance(state, watch, release),
+        Step::Hold(needs) => {
+            let Some((environment, begun)) = place else {
+                return Vec::new();
+            };
+            let wave = u32::try_from(begun.saturating_sub(1)).unwrap_or(u32::MAX);
+            vec![Event::WaveHeld {
+                release: release.id,
+                environment,
+                wave,
+                needs,
+            }]
+        }
+        Step::RollBack(verdict) => {
+            let mut events: Vec<Event> = judged(verdict.clone()).into_iter().collect();
+            events.extend(rollback::by_verdict(state, watch, release, verdict, now));
+            events
+        }
+    }
+}
+
+/// Into the next environment, or good.
+fn advance(state: &State, watch: &Watch, release: &Release) -> Vec<Event> {
+    let environments = &state.topology.environments;
+    let entered = |name| release.stages.iter().any(|stage| stage.environment == name);
+    let Some(environment) = environments.iter().find(|next| !entered(next.name.clone())) else {
+        let exposure = rollback::exposure(state, watch, release);
+        return vec![Event::ReleaseGood {
+            release: release.id,
+            exposure,
+        }];
+    };
+    let name = environment.name.clone();
+    let hosts: Vec<_> = state.topology.hosts_of(&name, &release.service).collect();
+    let plan = state
+        .bundles
+        .get(&release.digest)
+        .and_then(|bundle| bundle.plan.stages.get(&name));
+    let waves = release::waves::draw(&plan.cloned().unwrap_or_default(), &hosts);
+    vec![Event::StageStarted {
+        release: release.id,
+        environment: name,
+        waves,
+    }]
+}
+
+fn outlook<'a>(
+    state: &State,
+    watch: &Watch,
+    release: &Release,
+    plan: &'a StagePlan,
+    leased: &BTreeSet<HostName>,
+    now: Timestamp,
+) -> Outlook<'a> {
+    let hosts = release
+        .reached()
+        .filter(|(_, host)| state.topology.host(host).is_some())
+        .map(|(_, host)| {
+            (
+                host.clone(),
+                looks(state, watch, release, host, leased, now),
+            )
+        })
+        .collect();
+    let (recent, whole) = watch.since_wave(release);
+    let policy = Policy {
+        requests_min: plan.requests_min,
+        failure_budget: plan.failure_budget_permille,
+    };
+    let frozen = state.frozen(&release.service).map(|freeze| {
+        format!(
+            "releases of {} are frozen by {}: {}",
+            freeze.scope, freeze.by, freeze.reason
+        )
+    });
+    Outlook {
+        hosts,
+        verdict: judge::assess(&recent, &whole, &policy),
+        frozen,
+        plan,
+    }
+}
+
+fn looks(
+    state: &State,
+    watch: &Watch,
+    release: &Release,
+    host: &HostName,
+    leased: &BTreeSet<HostName>,
+    now: Timestamp,
+) -> HostLooks {
+    let Some(slot) = state.slot(host, &release.service) else {
+        return HostLooks::Blocked(format!(
+            "host {host} has no agent for {} yet",
+            release.service
+        ));
+    };
+    let silent = watch.silent_for(host, now);
+    let Some(order) = slot.forward_of(release.id) else {
+        return may_be_ordered(state, watch, release, host, leased, now);
+    };
+    let failed = |rule, reason: String| HostLooks::Failed { rule, reason };
+    match &slot.status {
+        SlotStatus::Failed { phase, reason } => {
+            failed(Rule::NotConfirmed, format!("at {phase}: {reason}"))
+        }
+        SlotStatus::RevertFailing { phase, reason } => failed(
+            Rule::NotConfirmed,
+            format!("can't go back by itself ({phase}: {reason})"),
+        ),
+        SlotStatus::Idle | SlotStatus::Ordered { .. } | SlotStatus::Holding { .. } => {
+            // While this process was not there to listen, no host could confirm.
+            let listened = order.issued_at.max(watch.since());
+            let within = Millis(
+                order
+                    .confirm_within_ms
+                    .0
+                    .saturating_add(STAGING_ALLOWANCE.0),
+            );
+            let deadline = within.after(listened);
+            if now > deadline {
+                let reason = format!("not confirmed within {within}");
+                return failed(Rule::NotConfirmed, reason);
+            }
+            HostLooks::Ordered { deadline }
+        }
+        SlotStatus::Confirmed { .. } if silent >= LOST_AFTER => {
+            failed(Rule::HealthFailing, format!("not heard from for {silent}"))
+        }
+        SlotStatus::Confirmed { .. } => confirmed(watch, &release.service, host, slot, silent),
+    }
+}
+
+fn confirmed(
+    watch: &Watch,
+    service: &ServiceName,
+    host: &HostName,
+    slot: &Slot,
+    silent: Millis,
+) -> HostLooks {
+    if let Some(reason) = &slot.unhealthy {
+        return HostLooks::Failed {
+            rule: Rule::HealthFailing,
+            reason: reason.clone(),
+        };
+    }
+    let generation = slot.order.as_ref().map(|order| order.generation);
+    let beat = watch
+        .last_beat(host, service)
+        .filter(|beat| Some(beat.generation) == generation);
+    if let Some(beat) = beat {
+        let exits = beat.exits_since_order();
+        if exits >= CRASH_LOOP_EXITS {
+            let reason = format!("its service exited {exits} times since it was changed");
+            return HostLooks::Failed {
+                rule: Rule::CrashLoop,
+                reason,
+            };
+        }
+        if beat.healthy == Some(false) {
+            return HostLooks::Failed {
+                rule: Rule::HealthFailing,
+                reason: beat.reason.clone(),
+            };
+        }
+    }
+    if silent >= SILENT_AFTER {
+        return HostLooks::Silent {
+            reason: format!("{host}, not heard from for {silent}"),
+        };
+    }
+    HostLooks::Confirmed
+}
+
+/// The lease: one forward change on a host at a time, whichever service it is for.
+fn may_be_ordered(
+    state: &State,
+    watch: &Watch,
+    release: &Release,
+    host: &HostName,
+    leased: &BTreeSet<HostName>,
+    now: Timestamp,
+) -> HostLooks {
+    let silent = watch.silent_for(host, now);
+    // A process that has just started has heard nobody; it waits for a first sign of life.
+    if watch.seen_at(host).is_none() || silent >= SILENT_AFTER {
+        return HostLooks::Blocked(format!("host {host} has not been heard from for {silent}"));
+    }
+    let busy = state
+        .hosts
+        .get(host)
+        .into_iter()
+        .flat_map(|host| &host.slots)
+        .find(|(_, slot)| {
+            matches!(
+                slot.status,
+                SlotStatus::Ordered { .. } | SlotStatus::Holding { .. }
+            ) || slot.way_back().is_some()
+        });
+    match busy {
+        Some((service, _)) if *service == release.service => HostLooks::Blocked(format!(
+            "host {host} is still carrying out an earlier order"
+        )),
+        Some((service, _)) => {
+            HostLooks::Blocked(format!("host {host} is being changed for {service}"))
+        }
+        None if leased.contains(host) => {
+            HostLooks::Blocked(format!("host {host} is being changed for another service"))
+        }
+        None => HostLooks::Ready,
+    }
+}
+
+/// The release that a slot's newest order belongs to, if that is still active.
+pub(crate) fn active_of(state: &State, slot: &Slot) -> Option<ReleaseId> {
+    let id = slot.order.as_ref()?.release;
+    state
+        .releases
+        .get(&id)
+        .filter(|release| release.is_active())
+        .map(|release| release.id)
+}

@@ -1,0 +1,256 @@
+//! What the world should be told, from state alone.
+//!
+//! Effects are levels, not edges: the same state gives the same effects, so
+//! after a crash the shell asks again and tells again; receivers drop what
+//! they know by its generation or version.
+
+use std::collections::BTreeMap;
+
+use model::order::Dispatch;
+use model::{
+    Backend, Digest, Environment, EnvironmentName, HostName, Millis, OrderKind, Permille, Pool,
+    ReleaseId, ServiceName, ServiceRoutes, Timestamp,
+};
+use release::Status;
+
+use crate::decide::tick::active_of;
+use crate::state::Slot;
+use crate::{SlotStatus, State};
+
+/// A host asks this many others whether the control plane is gone for them too.
+const PEERS: usize = 3;
+/// An active release is looked at this often even without news.
+const TICK_EVERY: Millis = Millis(250);
+
+/// Something the world should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// A host should have these orders, one for each service.
+    Orders {
+        /// Which host.
+        host: HostName,
+        /// Newest order of each service, complete.
+        dispatches: Vec<Dispatch>,
+    },
+    /// Gateways of an environment should route so.
+    Routes {
+        /// Which environment.
+        environment: EnvironmentName,
+        /// By service.
+        services: BTreeMap<ServiceName, ServiceRoutes>,
+    },
+}
+
+/// Everything that follows from `state`.
+pub fn due(state: &State) -> Vec<Effect> {
+    let orders = state.hosts.keys().map(|host| Effect::Orders {
+        host: host.clone(),
+        dispatches: dispatches(state, host),
+    });
+    let routes = state
+        .topology
+        .environments
+        .iter()
+        .map(|environment| Effect::Routes {
+            environment: environment.name.clone(),
+            services: routes(state, environment),
+        });
+    orders.chain(routes).collect()
+}
+
+/// When to tick although nothing happened; `None` while no release is active.
+pub fn wake_at(state: &State, now: Timestamp) -> Option<Timestamp> {
+    let active = state
+        .services
+        .values()
+        .any(|service| service.active.is_some());
+    active.then(|| TICK_EVERY.after(now))
+}
+
+/// What one host should have been told.
+pub fn dispatches(state: &State, host: &HostName) -> Vec<Dispatch> {
+    let Some(known) = state.hosts.get(host) else {
+        return Vec::new();
+    };
+    known
+        .slots
+        .values()
+        .filter_map(|slot| {
+            let order = slot.order.clone()?;
+            let bundle = state.bundles.get(&order.digest).cloned();
+            let peers = peers(state, host, order.release);
+            Some(Dispatch {
+                order,
+                bundle,
+                peers,
+            })
+        })
+        .collect()
+}
+
+/// Hosts that the release has not reached answer best: they run what is known to work.
+fn peers(state: &State, host: &HostName, release: ReleaseId) -> BTreeMap<HostName, String> {
+    let others = state.hosts.iter().filter(|(name, _)| *name != host);
+    let (mut settled, mut reached): (Vec<_>, Vec<_>) = others.partition(|(_, other)| {
+        other
+            .slots
+            .values()
+            .all(|slot| slot.forward_of(release).is_none())
+    });
+    // Each host begins at another place of the ring, so that no single peer is asked by all.
+    let start = usize::from(Digest::of(host.as_str().as_bytes()).as_bytes()[0]);
+    for side in [&mut settled, &mut reached] {
+        if !side.is_empty() {
+            let turn = start % side.len();
+            side.rotate_left(turn);
+        }
+    }
+    let chosen = settled.into_iter().chain(reached).take(PEERS);
+    chosen
+        .map(|(name, other)| (name.clone(), other.peer_address.clone()))
+        .collect()
+}
+
+fn routes(state: &State, environment: &Environment) -> BTreeMap<ServiceName, ServiceRoutes> {
+    let services = state.topology.services.iter();
+    services
+        .map(|(service, spec)| {
+            let pools = pools(state, environment, service);
+            (
+                service.clone(),
+                ServiceRoutes {
+                    tenant_header: spec.tenant_header.clone(),
+                    pools,
+                },
+            )
+        })
+        .collect()
+}
+
+/// How one slot takes part in routing.
+struct Part {
+    label: Digest,
+    backend: Backend,
+    /// Not while it is being changed, or runs what is being left.
+    serves: bool,
+}
+
+fn pools(state: &State, environment: &Environment, service: &ServiceName) -> Vec<Pool> {
+    let parts: Vec<Part> = environment
+        .hosts
+        .iter()
+        .filter_map(|host| {
+            let address = host.services.get(service)?;
+            let slot = state.slot(&host.name, service)?;
+            let backend = Backend {
+                host: host.name.clone(),
+                address: address.clone(),
+            };
+            let (label, serves) = label(state, slot);
+            Some(Part {
+                label,
+                backend,
+                serves,
+            })
+        })
+        .collect();
+    // With every host in change or on the bundle that is being left, a bad answer is better than none.
+    let nobody = !parts.iter().any(|part| part.serves);
+    let mut pools: BTreeMap<Digest, Vec<Backend>> = BTreeMap::new();
+    for part in parts.into_iter().filter(|part| part.serves || nobody) {
+        pools.entry(part.label).or_default().push(part.backend);
+    }
+    let canary = canary(state, &environment.name, service);
+    let total: usize = pools.values().map(Vec::len).sum();
+    let (newer, settled): (Vec<_>, Vec<_>) = pools
+        .into_iter()
+        .partition(|(digest, _)| canary.is_some_and(|(c, _)| c == *digest));
+    let canary_share = match canary {
+        Some(_) if newer.is_empty() => Permille::NONE,
+        Some(_) if settled.is_empty() => Permille::ALL,
+        Some((_, share)) => share,
+        None => Permille::NONE,
+    };
+    let settled_hosts = total
+        - newer
+            .iter()
+            .map(|(_, backends)| backends.len())
+            .sum::<usize>();
+    let mut left = 1000 - canary_share.get();
+    let mut hosts_left = settled_hosts;
+    let mut split: Vec<Pool> = Vec::new();
+    for (digest, backends) in settled {
+        // The last pool takes what rounding left over.
+        let share = u64::from(left) * backends.len() as u64 / hosts_left.max(1) as u64;
+        let share = u16::try_from(share).unwrap_or(left).min(left);
+        hosts_left -= backends.len();
+        left -= share;
+        let share_permille = Permille::new(share).unwrap_or(Permille::NONE);
+        split.push(Pool {
+            digest,
+            share_permille,
+            backends,
+        });
+    }
+    split.extend(newer.into_iter().map(|(digest, backends)| Pool {
+        digest,
+        share_permille: canary_share,
+        backends,
+    }));
+    split
+}
+
+/// Under which bundle a slot's requests count, and whether it should get any.
+fn label(state: &State, slot: &Slot) -> (Digest, bool) {
+    let Some(order) = &slot.order else {
+        return (slot.running, true);
+    };
+    match (&slot.status, order.kind) {
+        (SlotStatus::Confirmed { .. } | SlotStatus::Idle, _) => (slot.running, true),
+        (SlotStatus::Failed { .. }, OrderKind::Forward) => (slot.running, true),
+        (SlotStatus::Ordered { .. } | SlotStatus::Holding { .. }, OrderKind::Forward) => {
+            (order.digest, false)
+        }
+        (SlotStatus::RevertFailing { .. }, _) => (slot.running, false),
+        (
+            SlotStatus::Ordered { .. } | SlotStatus::Holding { .. } | SlotStatus::Failed { .. },
+            OrderKind::Rollback,
+        ) => {
+            // Until it confirms, what it runs is what it was told before: the bundle being left.
+            let left = active_of(state, slot).and_then(|id| state.releases.get(&id));
+            (left.map_or(slot.running, |release| release.digest), false)
+        }
+    }
+}
+
+/// The bundle on its way here, and its share of traffic once it has hosts.
+fn canary(
+    state: &State,
+    environment: &EnvironmentName,
+    service: &ServiceName,
+) -> Option<(Digest, Permille)> {
+    let release = state.releases.get(&state.services.get(service)?.active?)?;
+    match &release.status {
+        Status::Rolling { .. } => {
+            let stage = release
+                .stages
+                .iter()
+                .find(|stage| stage.environment == *environment)?;
+            let through = if stage.baking_since.is_some() {
+                stage.begun
+            } else {
+                stage.begun.saturating_sub(1)
+            };
+            let share = match through
+                .checked_sub(1)
+                .and_then(|wave| stage.waves.get(wave))
+            {
+                Some(wave) => wave.traffic_permille,
+                None => Permille::NONE,
+            };
+            Some((release.digest, share))
+        }
+        Status::RollingBack(_) => Some((release.digest, Permille::NONE)),
+        Status::Good | Status::RolledBack(_) => None,
+    }
+}

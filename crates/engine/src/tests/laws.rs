@@ -1,0 +1,259 @@
+//! What holds in every state that any mix of inputs can reach.
+
+use std::collections::BTreeSet;
+
+use model::{Generation, HostName, Millis, OrderKind, Scope};
+use proptest::prelude::*;
+
+use super::world::{World, api, bundle, person};
+use crate::{Input, State, evolve};
+
+/// Something that can happen; numbers choose among what there is.
+#[derive(Debug, Clone)]
+enum Move {
+    Propose(u8),
+    RollBack {
+        to: Option<u8>,
+    },
+    Confirm(u8),
+    Fail(u8),
+    Freeze,
+    Thaw,
+    Lift(u8),
+    Count {
+        content: u8,
+        requests: u64,
+        failed: u64,
+    },
+    Pass(u64),
+    Silence(u64),
+    Restart,
+    ReEnrol(u8),
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let one = prop_oneof![
+        3 => (0_u8..4).prop_map(Move::Propose),
+        1 => proptest::option::of(0_u8..4).prop_map(|to| Move::RollBack { to }),
+        8 => (0_u8..8).prop_map(Move::Confirm),
+        1 => (0_u8..8).prop_map(Move::Fail),
+        1 => Just(Move::Freeze),
+        2 => Just(Move::Thaw),
+        2 => (0_u8..4).prop_map(Move::Lift),
+        4 => (0_u8..4, 0_u64..500, 0_u64..3)
+            .prop_map(|(content, requests, failed)| Move::Count { content, requests, failed }),
+        12 => (0_u64..8000).prop_map(Move::Pass),
+        1 => (0_u64..90_000).prop_map(Move::Silence),
+        1 => Just(Move::Restart),
+        1 => (0_u8..8).prop_map(Move::ReEnrol),
+    ];
+    proptest::collection::vec(one, 0..120)
+}
+
+fn host(world: &World, pick: u8) -> HostName {
+    let hosts = world.hosts();
+    hosts[usize::from(pick) % hosts.len()].clone()
+}
+
+fn content(pick: u8) -> String {
+    format!("content {pick}")
+}
+
+fn make(world: &mut World, step: &Move) {
+    match step {
+        Move::Propose(pick) => drop(world.propose(&content(*pick))),
+        Move::RollBack { to } => {
+            let to = to.map(|pick| bundle(&content(pick)).digest());
+            drop(world.roll_back(to));
+        }
+        Move::Confirm(pick) => {
+            let host = host(world, *pick);
+            drop(world.confirm(&host));
+        }
+        Move::Fail(pick) => {
+            let host = host(world, *pick);
+            let slot = world.state.slot(&host, &api()).unwrap();
+            let generation = slot.order.as_ref().map_or(Generation(0), |o| o.generation);
+            world.fail(&host, generation);
+        }
+        Move::Freeze => {
+            let scope = Scope::Service(api());
+            world.ok(Input::Freeze {
+                by: person(),
+                scope,
+                reason: "r".into(),
+            });
+        }
+        Move::Thaw => {
+            let scope = Scope::Service(api());
+            drop(world.give(Input::Thaw {
+                by: person(),
+                scope,
+                reason: "r".into(),
+            }));
+        }
+        Move::Lift(pick) => {
+            let digest = bundle(&content(*pick)).digest();
+            let (by, service, reason) = (person(), api(), String::new());
+            drop(world.give(Input::LiftQuarantine {
+                by,
+                service,
+                digest,
+                reason,
+            }));
+        }
+        Move::Count {
+            content: pick,
+            requests,
+            failed,
+        } => {
+            let digest = bundle(&content(*pick)).digest();
+            world.count(digest, *requests, (*failed).min(*requests));
+        }
+        Move::Pass(ms) => world.pass(Millis(*ms)),
+        Move::Silence(ms) => {
+            world.now = Millis(*ms).after(world.now);
+            world.ok(Input::Tick);
+        }
+        Move::Restart => {
+            world.watch = crate::Watch::new(world.now);
+            world.watch.mark(&world.state);
+        }
+        Move::ReEnrol(pick) => {
+            let host = host(world, *pick);
+            let hash = model::Digest::of(b"again");
+            let token = model::TokenId("again".into());
+            let expires_at = Millis::seconds(1).after(world.now);
+            let by = person();
+            world.ok(Input::IssueJoin {
+                by,
+                token,
+                host: host.clone(),
+                hash,
+                expires_at,
+            });
+            world.ok(Input::Enrol {
+                host,
+                join: hash,
+                public_key: String::new(),
+                peer_address: String::new(),
+                adopted: [(api(), model::Digest::of(b"found again"))].into(),
+                fence: Generation(3),
+            });
+        }
+    }
+}
+
+/// Hosts of production on a forward order of the active release stay within the waves begun.
+fn exposed_within_waves(state: &State) {
+    for release in state.releases.values() {
+        let allowed: BTreeSet<_> = release.reached().map(|(_, host)| host.clone()).collect();
+        let exposed = state
+            .slots(&release.service)
+            .filter(|(_, slot)| slot.forward_of(release.id).is_some())
+            .map(|(host, _)| host.clone())
+            .collect::<BTreeSet<_>>();
+        assert!(
+            exposed.is_subset(&allowed),
+            "release {} reached {exposed:?}",
+            release.id
+        );
+        for stage in &release.stages {
+            assert!(
+                stage.begun <= stage.passed + 1,
+                "a wave began before the one before it passed"
+            );
+        }
+    }
+}
+
+/// Whatever the state, a person may go back, and then every exposed host is told so.
+fn rollback_is_never_refused(world: &World) {
+    let mut copy = world.fork();
+    let undone: Vec<_> = world
+        .state
+        .services
+        .get(&api())
+        .and_then(|s| s.active)
+        .into_iter()
+        .collect();
+    copy.roll_back(None).expect("a rollback is never refused");
+    for id in undone {
+        for (host, slot) in copy.state.slots(&api()) {
+            let still = slot.forward_of(id).is_some() && copy.state.topology.host(host).is_some();
+            assert!(!still, "{host} was left on release {id}");
+        }
+    }
+    for good in world
+        .state
+        .services
+        .get(&api())
+        .into_iter()
+        .flat_map(|s| &s.goods)
+    {
+        let mut copy = world.fork();
+        copy.roll_back(Some(good.digest))
+            .expect("a good target is never refused");
+        for (host, slot) in copy.state.slots(&api()) {
+            let order = slot.order.as_ref().unwrap();
+            assert_eq!(
+                (order.kind, order.digest),
+                (OrderKind::Rollback, good.digest),
+                "{host}"
+            );
+        }
+    }
+}
+
+fn generations_grow(world: &World) {
+    let mut newest = std::collections::BTreeMap::<HostName, Generation>::new();
+    for (_, event) in &world.journal {
+        if let model::Event::HostOrdered { order } = event {
+            let before = newest.insert(order.host.clone(), order.generation);
+            assert!(
+                before < Some(order.generation),
+                "{:?} then {}",
+                before,
+                order.generation
+            );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+
+    #[test]
+    fn laws_of_every_reachable_state(moves in moves(), cut in any::<prop::sample::Index>()) {
+        let mut world = World::new(2, 3);
+        for step in &moves {
+            make(&mut world, step);
+            exposed_within_waves(&world.state);
+            rollback_is_never_refused(&world);
+        }
+        generations_grow(&world);
+        prop_assert_eq!(&world.replayed(), &world.state);
+        let cut = cut.index(world.journal.len());
+        prop_assert_eq!(&world.through_snapshot(cut), &world.state);
+    }
+
+    #[test]
+    fn evolve_is_total_on_any_history(
+        moves in moves(),
+        picks in proptest::collection::vec(any::<prop::sample::Index>(), 0..200),
+    ) {
+        let mut world = World::new(2, 2);
+        for step in &moves {
+            make(&mut world, step);
+        }
+        // Any events in any order, with gaps and repeats.
+        let mut state = State::default();
+        for pick in picks {
+            let (at, event) = &world.journal[pick.index(world.journal.len())];
+            evolve(&mut state, event, *at);
+            crate::due(&state);
+        }
+        let hosts: Vec<_> = state.hosts.values().flat_map(|host| host.slots.values()).collect();
+        prop_assert!(hosts.iter().all(|slot| !slot.homes.is_empty()));
+    }
+}

@@ -1,0 +1,352 @@
+//! A small fleet whose hosts do as the test says.
+
+use std::collections::BTreeMap;
+
+use model::{
+    Actor, Bundle, Commands, Digest, Event, FileEntry, Generation, HostName, Millis, Permille,
+    Phase, Plan, Refusal, ReleaseId, Report, ReportKind, ServiceName, StagePlan, Timestamp,
+    Topology, WavePlan, WaveSelector,
+};
+
+use crate::state::STATE_FORMAT;
+use crate::watch::{Beat, Row};
+use crate::{Input, SlotStatus, State, Watch, decide, evolve};
+
+pub(super) struct World {
+    pub(super) state: State,
+    pub(super) watch: Watch,
+    pub(super) now: Timestamp,
+    pub(super) journal: Vec<(Timestamp, Event)>,
+    pub(super) story: Vec<String>,
+    report: u64,
+}
+
+pub(super) fn api() -> ServiceName {
+    "api".parse().unwrap()
+}
+
+pub(super) fn person() -> Actor {
+    Actor {
+        name: "ada".into(),
+        role: None,
+    }
+}
+
+pub(super) fn topology(zones: usize, per_zone: usize) -> Topology {
+    let host = |name: String, zone: String| serde_json::json!({"name": name, "zone": zone, "services": {"api": "127.0.0.1:1"}});
+    let production: Vec<_> = (0..zones)
+        .flat_map(|z| (0..per_zone).map(move |n| (z, n)))
+        .map(|(z, n)| host(format!("web-{z}{n}"), format!("zone-{z}")))
+        .collect();
+    serde_json::from_value(serde_json::json!({
+        "environments": [
+            {"name": "test", "hosts": [host("test-0".into(), "lab".into())]},
+            {"name": "production", "hosts": production},
+        ],
+        "services": {"api": {}},
+    }))
+    .unwrap()
+}
+
+pub(super) fn bundle(content: &str) -> Bundle {
+    let file = FileEntry {
+        digest: Digest::of(content.as_bytes()),
+        size_bytes: content.len() as u64,
+        executable: false,
+    };
+    let stage = StagePlan {
+        waves: vec![
+            WavePlan {
+                hosts: WaveSelector::Hosts { count: 1 },
+                traffic_permille: Permille::new(10),
+            },
+            WavePlan::of(WaveSelector::Zone),
+            WavePlan::of(WaveSelector::EachZone),
+        ],
+        bake_ms: Millis::seconds(5),
+        bake_max_ms: Millis::seconds(60),
+        requests_min: 10,
+        parallel: 2,
+        confirm_within_ms: Millis::seconds(10),
+        ..StagePlan::default()
+    };
+    let lab = StagePlan {
+        requests_min: 0,
+        ..stage.clone()
+    };
+    Bundle {
+        service: api(),
+        files: [("config.toml".parse().unwrap(), file)].into(),
+        packages: BTreeMap::new(),
+        commands: Commands::default(),
+        health: None,
+        plan: Plan {
+            stages: [
+                ("test".parse().unwrap(), lab),
+                ("production".parse().unwrap(), stage),
+            ]
+            .into(),
+        },
+    }
+}
+
+impl World {
+    pub(super) fn new(zones: usize, per_zone: usize) -> World {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let mut world = World {
+            state: State::default(),
+            watch: Watch::new(now),
+            now,
+            journal: Vec::new(),
+            story: Vec::new(),
+            report: 0,
+        };
+        world.ok(Input::SetTopology {
+            by: person(),
+            topology: topology(zones, per_zone),
+        });
+        for host in world.hosts() {
+            let hash = Digest::of(host.as_str().as_bytes());
+            world.ok(Input::IssueJoin {
+                by: person(),
+                token: model::TokenId(host.to_string()),
+                host: host.clone(),
+                hash,
+                expires_at: Millis::seconds(60).after(now),
+            });
+            let adopted = [(api(), Digest::of(b"as found"))].into();
+            world.ok(Input::Enrol {
+                host: host.clone(),
+                join: hash,
+                public_key: String::new(),
+                peer_address: String::new(),
+                adopted,
+                fence: Generation(0),
+            });
+            world.watch.heard(&host, now);
+        }
+        world.story.clear();
+        world
+    }
+
+    pub(super) fn hosts(&self) -> Vec<HostName> {
+        let environments = self.state.topology.environments.iter();
+        environments
+            .flat_map(|e| e.hosts.iter().map(|host| host.name.clone()))
+            .collect()
+    }
+
+    pub(super) fn give(&mut self, input: Input) -> Result<Vec<Event>, Refusal> {
+        let events = decide(&self.state, &self.watch, input, self.now)?;
+        for event in &events {
+            evolve(&mut self.state, event, self.now);
+            self.journal.push((self.now, event.clone()));
+            self.story.push(tell(event));
+        }
+        self.watch.mark(&self.state);
+        Ok(events)
+    }
+
+    pub(super) fn ok(&mut self, input: Input) -> Vec<Event> {
+        self.give(input).unwrap()
+    }
+
+    pub(super) fn propose(&mut self, content: &str) -> Result<Vec<Event>, Refusal> {
+        self.give(Input::Propose {
+            by: person(),
+            bundle: Box::new(bundle(content)),
+            base: None,
+            message: content.into(),
+        })
+    }
+
+    pub(super) fn roll_back(&mut self, to: Option<Digest>) -> Result<Vec<Event>, Refusal> {
+        let reason = "asked".to_owned();
+        self.give(Input::Rollback {
+            by: person(),
+            service: api(),
+            release: None,
+            to,
+            reason,
+        })
+    }
+
+    /// Time passes; every host is heard of.
+    pub(super) fn pass(&mut self, span: Millis) {
+        self.now = span.after(self.now);
+        for host in self.hosts() {
+            self.watch.heard(&host, self.now);
+        }
+        self.ok(Input::Tick);
+    }
+
+    /// A host carries out its newest order.
+    pub(super) fn confirm(&mut self, host: &HostName) -> Result<Vec<Event>, Refusal> {
+        let order = self
+            .state
+            .slot(host, &api())
+            .and_then(|slot| slot.order.clone());
+        let Some(order) = order else {
+            return Ok(Vec::new());
+        };
+        let (generation, digest) = (order.generation, order.digest);
+        let beat = Beat::new(digest, generation, Some(true));
+        self.watch.beat(host, [(api(), beat)].into(), self.now);
+        self.give(Input::Confirm {
+            host: host.clone(),
+            service: api(),
+            generation,
+            digest,
+        })
+    }
+
+    /// A host goes back by itself.
+    pub(super) fn fail(&mut self, host: &HostName, generation: Generation) {
+        self.report += 1;
+        let home = Digest::of(b"as found");
+        let report = Report {
+            number: self.report,
+            service: api(),
+            generation,
+            at: self.now,
+            kind: ReportKind::Reverted {
+                from: home,
+                to: home,
+                phase: Phase::Health,
+                reason: "no answer".into(),
+            },
+        };
+        self.ok(Input::Reports {
+            host: host.clone(),
+            reports: vec![report],
+        });
+    }
+
+    /// Every host that has something to do does it, until nobody has.
+    pub(super) fn carry_out(&mut self) {
+        for _ in 0..20 {
+            let busy: Vec<HostName> = self
+                .state
+                .hosts
+                .iter()
+                .filter(|(_, host)| {
+                    host.slots
+                        .values()
+                        .any(|s| matches!(s.status, SlotStatus::Ordered { .. }))
+                })
+                .map(|(name, _)| name.clone())
+                .collect();
+            if busy.is_empty() {
+                return;
+            }
+            for host in busy {
+                self.confirm(&host).unwrap();
+            }
+            self.ok(Input::Tick);
+        }
+        panic!("hosts never had enough");
+    }
+
+    /// A gateway's totals for one bundle.
+    pub(super) fn count(&mut self, digest: Digest, requests: u64, failed: u64) {
+        let row = Row {
+            service: api(),
+            digest,
+            tenant: model::TenantName("t".into()),
+            counts: model::BundleCounts { requests, failed },
+        };
+        let production = "production".parse().unwrap();
+        self.watch
+            .count(&"gate".parse().unwrap(), &production, 1, vec![row]);
+    }
+
+    /// Goes all the way with enough traffic.
+    pub(super) fn until_good(&mut self, content: &str) -> ReleaseId {
+        self.propose(content).unwrap();
+        let id = ReleaseId(self.state.releases_given);
+        let digest = bundle(content).digest();
+        for step in 1..200 {
+            self.count(digest, step * 20, 0);
+            self.pass(Millis::seconds(2));
+            self.carry_out();
+            if self.state.good(&api()) == Some(digest) {
+                return id;
+            }
+        }
+        panic!("never good: {:#?}", self.story);
+    }
+
+    /// The same moment in a world of its own.
+    pub(super) fn fork(&self) -> World {
+        World {
+            state: self.state.clone(),
+            watch: self.watch.clone(),
+            now: self.now,
+            journal: Vec::new(),
+            story: Vec::new(),
+            report: self.report,
+        }
+    }
+
+    pub(super) fn replayed(&self) -> State {
+        let mut state = State::default();
+        for (at, event) in &self.journal {
+            evolve(&mut state, event, *at);
+        }
+        state
+    }
+
+    pub(super) fn through_snapshot(&self, cut: usize) -> State {
+        let mut state = State::default();
+        let cut = cut.min(self.journal.len());
+        for (at, event) in &self.journal[..cut] {
+            evolve(&mut state, event, *at);
+        }
+        assert_eq!(
+            STATE_FORMAT, 1,
+            "old snapshots must not be read by a new meaning"
+        );
+        let bytes = serde_json::to_vec(&state).unwrap();
+        let mut state: State = serde_json::from_slice(&bytes).unwrap();
+        for (at, event) in &self.journal[cut..] {
+            evolve(&mut state, event, *at);
+        }
+        state
+    }
+}
+
+/// An event in a few words.
+fn tell(event: &Event) -> String {
+    match event {
+        Event::ReleaseProposed { release, .. } => format!("release {release} proposed"),
+        Event::StageStarted {
+            environment, waves, ..
+        } => {
+            let sizes: Vec<String> = waves.iter().map(|w| w.hosts.len().to_string()).collect();
+            format!("stage {environment}: waves of {}", sizes.join(", "))
+        }
+        Event::WaveStarted {
+            environment, wave, ..
+        } => format!("{environment} wave {wave}"),
+        Event::HostOrdered { order } => {
+            format!(
+                "{} ordered {:?} generation {}",
+                order.host, order.kind, order.generation
+            )
+        }
+        Event::HostConfirmed { host, .. } => format!("{host} confirmed"),
+        Event::HostFailed { host, reason, .. } => format!("{host} failed: {reason}"),
+        Event::WaveJudged { verdict, .. } => match verdict {
+            model::Verdict::Pass { .. } => "wave passed".into(),
+            model::Verdict::Fail { rule, reason, .. } => format!("wave failed, {rule}: {reason}"),
+            model::Verdict::Insufficient { needs } => format!("not judged: {needs}"),
+        },
+        Event::WaveHeld { needs, .. } => format!("held: {needs}"),
+        Event::ReleaseGood { release, .. } => format!("release {release} good"),
+        Event::RollbackStarted { release, by, .. } => format!("rollback of {release} by {by}"),
+        Event::RollbackCompleted { release, took_ms } => {
+            format!("release {release} back in {took_ms}")
+        }
+        other => other.kind().replace('_', " "),
+    }
+}

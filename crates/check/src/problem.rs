@@ -40,7 +40,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Every mistake in a file, in the order of the text. Never empty.
+/// Every mistake in a file, in the order of the text. Never empty. `Display` lists them all, one after the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problems(Vec<Problem>);
 

@@ -8,6 +8,7 @@
 
 mod fleet;
 mod grammar;
+mod places;
 mod plan;
 mod reader;
 mod service;
@@ -116,7 +117,6 @@ fn unknown(kind: &str, name: &str, known: &[&str]) -> Flaw {
     let meant = crate::suggest::nearest(name, known.iter().copied());
     match meant {
         Some(meant) => flaw.help(format!("did you mean {meant:?}?")),
-        None if known.is_empty() => flaw.help(format!("no {kind} is declared")),
         None => {
             // A few are a help, hundreds are noise.
             let shown: Vec<String> = known.iter().take(8).map(|name| quoted(name)).collect();

@@ -11,24 +11,38 @@ use crate::problem::{Problem, Problems};
 const LINE_CHARS_MAX: usize = 66;
 /// Characters kept before the mistake when a line is cut.
 const LEAD_CHARS: usize = 24;
+/// More problems than this are counted, not shown: nobody reads on, and the first explain the rest.
+const PROBLEMS_MAX: usize = 100;
 /// Shown width of a tab.
 const TAB: &str = "    ";
 
 /// All problems for a terminal. `text` is what they were found in.
 pub fn render(problems: &Problems, text: &str, colour: bool) -> String {
     let paint = Paint { colour };
+    let lines: Vec<&str> = text.split('\n').collect();
     let mut out = String::new();
-    for (index, problem) in problems.iter().enumerate() {
+    for (index, problem) in problems.iter().take(PROBLEMS_MAX).enumerate() {
         if index > 0 {
             out.push('\n');
         }
+        let line = lines.get(problem.line.saturating_sub(1));
         // Writing to a string can't fail.
-        let _ = one(&mut out, problem, text, &paint);
+        let _ = one(&mut out, problem, line.copied(), text, &paint);
+    }
+    let count = problems.as_slice().len();
+    if count > PROBLEMS_MAX {
+        let _ = writeln!(out, "\nand {} more problems", count - PROBLEMS_MAX);
     }
     out
 }
 
-fn one(out: &mut String, problem: &Problem, text: &str, paint: &Paint) -> std::fmt::Result {
+fn one(
+    out: &mut String,
+    problem: &Problem,
+    line: Option<&str>,
+    text: &str,
+    paint: &Paint,
+) -> std::fmt::Result {
     let place = format!("{}:{}:{}", problem.file, problem.line, problem.column);
     writeln!(
         out,
@@ -36,7 +50,7 @@ fn one(out: &mut String, problem: &Problem, text: &str, paint: &Paint) -> std::f
         paint.bold(&place),
         paint.red(&problem.message)
     )?;
-    if let Some(line) = text.split('\n').nth(problem.line.saturating_sub(1)) {
+    if let Some(line) = line {
         let line = line.trim_start_matches('\u{feff}').trim_end_matches('\r');
         let length = marked_chars(problem, text);
         let (shown, indent, mark) = cut(line, problem.column.saturating_sub(1), length);
@@ -69,10 +83,12 @@ fn marked_chars(problem: &Problem, text: &str) -> usize {
 fn cut(line: &str, column: usize, length: usize) -> (String, String, String) {
     let chars: Vec<char> = line.chars().collect();
     let column = column.min(chars.len());
-    let start = if chars.len() > LINE_CHARS_MAX {
-        column.saturating_sub(LEAD_CHARS)
-    } else {
+    let fits = column + length.min(LEAD_CHARS) <= LINE_CHARS_MAX;
+    let start = if fits {
         0
+    } else {
+        let lead = column.saturating_sub(LEAD_CHARS);
+        lead.min(chars.len().saturating_sub(LINE_CHARS_MAX))
     };
     let end = chars.len().min(start + LINE_CHARS_MAX);
     let mut shown: String = chars[start..end].iter().map(|c| visible(*c)).collect();
@@ -153,5 +169,116 @@ impl Paint {
 
     fn blue(&self, text: &str) -> String {
         self.with("34", text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::parse;
+
+    fn check(text: &str, colour: bool, expected: Expect) {
+        let problems = parse("plimsoll.toml", text).unwrap_err();
+        expected.assert_eq(&render(&problems, text, colour).replace('\u{1b}', "ESC"));
+    }
+
+    #[test]
+    fn the_plain_form_lists_every_problem() {
+        let problems = parse("a.toml", "servise = 1\nenvironment = 2\n").unwrap_err();
+        expect![[r#"
+            a.toml:1:1: unknown key "servise" in plimsoll.toml
+              help: did you mean `service`? known keys: service, environment
+            a.toml:2:15: `environment` must be a list, not a whole number"#]]
+        .assert_eq(&problems.to_string());
+    }
+
+    #[test]
+    fn colours_and_tabs_and_wide_characters() {
+        check(
+            "\t\"漢字é\" = 1\r\n[service]\n[[environment]]\n",
+            true,
+            expect![[r#"
+                ESC[1mplimsoll.toml:1:2ESC[0m: ESC[1;31munknown key "漢字é" in plimsoll.tomlESC[0m
+                  ESC[34m1 |ESC[0m     "漢字é" = 1
+                  ESC[34m  |ESC[0m     ESC[1;31m^^^^^^^ESC[0m
+                  ESC[34mhelp:ESC[0m known keys: service, environment
+
+                ESC[1mplimsoll.toml:2:1ESC[0m: ESC[1;31mno service is declaredESC[0m
+                  ESC[34m2 |ESC[0m [service]
+                  ESC[34m  |ESC[0m ESC[1;31m^^^^^^^^^ESC[0m
+                  ESC[34mhelp:ESC[0m add `[service.NAME]` with the `files` or `packages` to release
+
+                ESC[1mplimsoll.toml:3:1ESC[0m: ESC[1;31m`name` is missing in this environmentESC[0m
+                  ESC[34m3 |ESC[0m [[environment]]
+                  ESC[34m  |ESC[0m ESC[1;31m^^^^^^^^^^^^^^^ESC[0m
+                  ESC[34mhelp:ESC[0m add `name = "test"`
+
+                ESC[1mplimsoll.toml:3:1ESC[0m: ESC[1;31mthis environment has no hostsESC[0m
+                  ESC[34m3 |ESC[0m [[environment]]
+                  ESC[34m  |ESC[0m ESC[1;31m^^^^^^^^^^^^^^^ESC[0m
+                  ESC[34mhelp:ESC[0m add `[[environment.host]]` with name, zone and address below it
+            "#]],
+        );
+    }
+
+    #[test]
+    fn nothing_of_the_file_drives_the_terminal() {
+        check(
+            "a = \"\u{1b}[2J\"",
+            false,
+            expect![[r#"
+            plimsoll.toml:1:6: not TOML: invalid basic string, expected non-double-quote visible characters, `\`
+              1 | a = "�[2J"
+                |      ^
+        "#]],
+        );
+        check(
+            "# \u{202e}abc\na = = 1",
+            false,
+            expect![[r#"
+            plimsoll.toml:2:5: not TOML: extra `=`, expected nothing
+              2 | a = = 1
+                |     ^
+        "#]],
+        );
+        check(
+            "\"\u{202e}abc\" = 1\nservice = {}\nenvironment = []",
+            false,
+            expect![[r#"
+                plimsoll.toml:1:1: unknown key "\u{202e}abc" in plimsoll.toml
+                  1 | "�abc" = 1
+                    | ^^^^^^
+                  help: known keys: service, environment
+
+                plimsoll.toml:2:11: no service is declared
+                  2 | service = {}
+                    |           ^^
+                  help: add `[service.NAME]` with the `files` or `packages` to release
+
+                plimsoll.toml:3:15: the pipeline is empty: no environment is declared
+                  3 | environment = []
+                    |               ^^
+                  help: add `[[environment]]` with its name and hosts, `test` first and `production` last
+            "#]],
+        );
+    }
+
+    #[test]
+    fn a_span_over_several_lines_is_marked_in_its_first() {
+        check(
+            "service = [\n  1,\n]\nenvironment = [[]]\n",
+            false,
+            expect![[r#"
+                plimsoll.toml:1:11: `service` must be a table, not a list
+                  1 | service = [
+                    |           ^
+
+                plimsoll.toml:4:16: `environment` must be a table, not a list
+                  4 | environment = [[]]
+                    |                ^^
+            "#]],
+        );
     }
 }

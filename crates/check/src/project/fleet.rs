@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use model::{Environment, EnvironmentName, Host, ServiceName};
 
-use super::grammar::{self, Flaw, quoted};
+use super::grammar::{Flaw, quoted};
+use super::places;
 use super::reader::Reader;
 use super::tree::{Node, Value};
 use super::unknown;
@@ -17,6 +18,8 @@ pub(super) struct Fleet {
     environments: Vec<Environment>,
     /// For each service, the positions of the environments that have a host for it.
     runs_in: BTreeMap<String, BTreeSet<usize>>,
+    /// Some environment's name could not be read, so "unknown environment" can't be said.
+    pub(super) unnamed: bool,
     /// Something could not be read, so "no host runs it" can't be said.
     incomplete: bool,
 }
@@ -25,7 +28,14 @@ pub(super) struct Fleet {
 #[derive(Default)]
 struct Seen {
     hosts: HashMap<String, usize>,
-    addresses: HashMap<String, (usize, String)>,
+    addresses: HashMap<String, Taken>,
+}
+
+/// Who has an address: the host's place and name, and where the address stands.
+struct Taken {
+    host: usize,
+    name: String,
+    at: usize,
 }
 
 /// Reads the pipeline; `services` are the declared services' names as written.
@@ -34,6 +44,7 @@ pub(super) fn read(root: &Node, services: &[&str], reader: &mut Reader<'_>) -> F
         names: Vec::new(),
         environments: Vec::new(),
         runs_in: BTreeMap::new(),
+        unnamed: false,
         incomplete: false,
     };
     let nodes = match root.get("environment") {
@@ -41,20 +52,24 @@ pub(super) fn read(root: &Node, services: &[&str], reader: &mut Reader<'_>) -> F
         None => Some(&[] as &[Node]),
     };
     let Some(nodes) = nodes else {
-        fleet.incomplete = true;
+        fleet.unnamed = true;
         return fleet;
     };
-    if nodes.is_empty() {
+    fleet.unnamed = nodes.is_empty();
+    if nodes.is_empty() && (root.get("environment").is_some() || reader.lacks(root, "environment"))
+    {
         let flaw = Flaw::new("the pipeline is empty: no environment is declared");
         let help =
             "add `[[environment]]` with its name and hosts, `test` first and `production` last";
-        reader.report(root.span.clone(), flaw.help(help));
+        let given = root.get("environment");
+        let span = given.map_or(root.span.clone(), |node| node.span.clone());
+        reader.report(span, flaw.help(help));
     }
     let mut seen = Seen::default();
     let mut first_lines: HashMap<String, usize> = HashMap::new();
     for (position, node) in nodes.iter().enumerate() {
         let Some(table) = reader.table(node, "environment", &["name", "host"]) else {
-            fleet.incomplete = true;
+            fleet.unnamed = true;
             continue;
         };
         let name = environment_name(table, &mut first_lines, reader);
@@ -73,8 +88,7 @@ pub(super) fn read(root: &Node, services: &[&str], reader: &mut Reader<'_>) -> F
         if let Some(Value::Text(text)) = table.get("name").map(|name| &name.value) {
             fleet.names.push(text.clone());
         } else {
-            // Positions and names would no longer fit each other.
-            fleet.incomplete = true;
+            fleet.unnamed = true;
         }
         let hosts = hosts(table, position, services, &mut fleet, &mut seen, reader);
         if let Some(name) = name {
@@ -135,7 +149,9 @@ fn hosts(
         fleet.incomplete = true;
         return Vec::new();
     };
-    if nodes.is_empty() {
+    fleet.incomplete |= nodes.is_empty();
+    if nodes.is_empty() && (environment.get("host").is_some() || reader.lacks(environment, "host"))
+    {
         let flaw = Flaw::new("this environment has no hosts");
         let help = "add `[[environment.host]]` with name, zone and address below it";
         reader.report(environment.span.clone(), flaw.help(help));
@@ -202,14 +218,12 @@ fn runs(
     fleet: &mut Fleet,
     reader: &mut Reader<'_>,
 ) -> Vec<Run> {
-    let mut note = |service: &str| {
-        let runs_in = fleet.runs_in.entry(service.to_owned()).or_default();
-        runs_in.insert(position);
-    };
     match (host.get("address"), host.get("services")) {
         (Some(node), None) => {
-            declared.iter().for_each(|service| note(service));
-            let Some(address) = reader.text(node, "address", grammar::address) else {
+            declared
+                .iter()
+                .for_each(|service| fleet.note(service, position));
+            let Some(address) = reader.text(node, "address", places::address) else {
                 return Vec::new();
             };
             let run = |service: &&str| (service.parse().ok(), address.clone(), node.span.clone());
@@ -221,6 +235,7 @@ fn runs(
                 return Vec::new();
             };
             if fields.is_empty() {
+                fleet.incomplete = true;
                 let flaw = Flaw::new("this host runs no service");
                 let help = "write `services = { api = \"10.0.0.5:8080\" }`";
                 reader.report(node.span.clone(), flaw.help(help));
@@ -228,12 +243,14 @@ fn runs(
             let mut runs = Vec::new();
             for field in fields {
                 if declared.contains(&field.name.as_str()) {
-                    note(&field.name);
-                } else {
+                    fleet.note(&field.name, position);
+                } else if !declared.is_empty() {
+                    // Without any declared service that is the problem, not each mention of one.
+                    fleet.incomplete = true;
                     let flaw = unknown("service", &field.name, declared);
                     reader.report(field.name_span.clone(), flaw);
                 }
-                if let Some(address) = reader.text(&field.node, &field.name, grammar::address) {
+                if let Some(address) = reader.text(&field.node, &field.name, places::address) {
                     runs.push((field.name.parse().ok(), address, field.node.span.clone()));
                 }
             }
@@ -248,6 +265,9 @@ fn runs(
         }
         (None, None) => {
             fleet.incomplete = true;
+            if !reader.lacks(host, "address") || !reader.lacks(host, "services") {
+                return Vec::new();
+            }
             let flaw = Flaw::new("`address` is missing in this host");
             let help = "add `address = \"10.0.0.5:8080\"`, or `services` with an address for each";
             reader.report(host.span.clone(), flaw.help(help));
@@ -268,25 +288,33 @@ fn check_addresses(host: &Node, runs: &[Run], seen: &mut Seen, reader: &mut Read
             Some(Value::Text(name)) => name.clone(),
             _ => String::from("?"),
         };
-        let place = host.span.start;
         let first = seen.addresses.entry(address.clone());
-        let (first_host, first_name) = first.or_insert((place, name)).clone();
-        if first_host != place {
-            let line = reader.line_of(first_host);
+        let first = first.or_insert(Taken {
+            host: host.span.start,
+            name,
+            at: span.start,
+        });
+        if first.host != host.span.start {
+            let line = reader.line_of(first.at);
             let flaw = Flaw::new(format!("the address {} is taken", quoted(address)));
-            let help = format!("host {} in line {line} has it", quoted(&first_name));
+            let help = format!("host {} has it in line {line}", quoted(&first.name));
             reader.report(span.clone(), flaw.help(help));
         }
     }
 }
 
 impl Fleet {
+    fn note(&mut self, service: &str, position: usize) {
+        let runs_in = self.runs_in.entry(service.to_owned()).or_default();
+        runs_in.insert(position);
+    }
+
     /// Each service needs hosts, and none may skip a step on its way to a later environment.
     pub(super) fn check_services(&self, root: &Node, reader: &mut Reader<'_>) {
         let Some(Value::Table(fields)) = root.get("service").map(|node| &node.value) else {
             return;
         };
-        if self.incomplete || self.names.is_empty() {
+        if self.incomplete || self.unnamed {
             return;
         }
         for field in fields {

@@ -3,7 +3,7 @@
 use model::{Millis, Plan, StagePlan, WavePlan, WaveSelector};
 
 use super::fleet::Fleet;
-use super::grammar::{self, Flaw};
+use super::grammar::{self, Flaw, written};
 use super::reader::Reader;
 use super::tree::{Node, Value};
 use super::unknown;
@@ -44,7 +44,7 @@ pub(super) fn read(node: Option<&Node>, fleet: &Fleet, reader: &mut Reader<'_>) 
     for field in fields.unwrap_or_default() {
         let names: Vec<&str> = fleet.names.iter().map(String::as_str).collect();
         let position = names.iter().position(|name| *name == field.name);
-        if position.is_none() {
+        if position.is_none() && !fleet.unnamed {
             let flaw = unknown("environment", &field.name, &names);
             reader.report(field.name_span.clone(), flaw);
         }
@@ -100,13 +100,14 @@ fn stage(node: &Node, mut stage: StagePlan, reader: &mut Reader<'_>) -> Option<S
         stage.parallel = read.unwrap_or(stage.parallel);
     }
     if stage.bake_max_ms < stage.bake_ms {
-        let written = table.get("bake_max").or_else(|| table.get("bake"));
-        let span = written.map_or(table.span.clone(), |node| node.span.clone());
-        let (bake, most) = (stage.bake_ms, stage.bake_max_ms);
+        let given = table.get("bake_max").or_else(|| table.get("bake"));
+        let span = given.map_or(table.span.clone(), |node| node.span.clone());
+        let (bake, most) = (written(stage.bake_ms), written(stage.bake_max_ms));
         let flaw = Flaw::new(format!(
             "`bake` ({bake}) is longer than `bake_max` ({most})"
         ));
-        let help = "a wave is held after `bake_max` (30m if absent), so it must be the longer one";
+        let help =
+            "a wave is held after `bake_max` (\"30m\" if absent), so it can't be the shorter one";
         reader.report(span, flaw.help(help));
     }
     Some(stage)

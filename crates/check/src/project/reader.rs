@@ -3,6 +3,7 @@
 //! Every method returns `None` after it has reported, and goes on: one mistake
 //! never hides the next.
 
+use std::collections::BTreeSet;
 use std::ops::{Range, RangeInclusive};
 use std::str::FromStr;
 
@@ -18,6 +19,8 @@ pub(super) struct Reader<'t> {
     text: &'t str,
     line_starts: Vec<usize>,
     found: Vec<Found>,
+    /// A table's span and the key that an unknown one in it was probably meant to be.
+    misspelt: BTreeSet<(usize, usize, String)>,
 }
 
 impl<'t> Reader<'t> {
@@ -27,6 +30,7 @@ impl<'t> Reader<'t> {
             text,
             line_starts: std::iter::once(0).chain(after_breaks).collect(),
             found: Vec::new(),
+            misspelt: BTreeSet::new(),
         }
     }
 
@@ -88,7 +92,11 @@ impl<'t> Reader<'t> {
             if !known.contains(&field.name.as_str()) {
                 let listed = format!("known keys: {}", known.join(", "));
                 let help = match suggest::nearest(&field.name, known.iter().copied()) {
-                    Some(meant) => format!("did you mean `{meant}`? {listed}"),
+                    Some(meant) => {
+                        let place = (node.span.start, node.span.end, meant.to_owned());
+                        self.misspelt.insert(place);
+                        format!("did you mean `{meant}`? {listed}")
+                    }
                     None => listed,
                 };
                 let message = format!("unknown key {} in {label}", quoted(&field.name));
@@ -96,6 +104,12 @@ impl<'t> Reader<'t> {
             }
         }
         Some(node)
+    }
+
+    /// Whether a key is absent, and not just misspelt: then that was reported, and it is one mistake.
+    pub(super) fn lacks(&self, table: &Node, key: &str) -> bool {
+        let place = (table.span.start, table.span.end, key.to_owned());
+        table.get(key).is_none() && !self.misspelt.contains(&place)
     }
 
     /// The value of a key that must be there; `example` shows how to write it.
@@ -106,15 +120,14 @@ impl<'t> Reader<'t> {
         key: &str,
         example: &str,
     ) -> Option<&'n Node> {
-        let value = table.get(key);
-        if value.is_none() {
+        if self.lacks(table, key) {
             let flaw = Flaw::new(format!("`{key}` is missing in {label}"));
             self.report(
                 table.span.clone(),
                 flaw.help(format!("add `{key} = {example}`")),
             );
         }
-        value
+        table.get(key)
     }
 
     pub(super) fn list<'n>(&mut self, node: &'n Node, label: &str) -> Option<&'n [Node]> {

@@ -8,6 +8,7 @@ use model::{
 
 use super::fleet::Fleet;
 use super::grammar::{self, Flaw};
+use super::places;
 use super::plan::{self, DEADLINE_MAX, DEADLINE_MIN};
 use super::reader::Reader;
 use super::tree::{Node, Value};
@@ -43,14 +44,17 @@ pub(super) fn read(root: &Node, fleet: &Fleet, reader: &mut Reader<'_>) -> Servi
         }
         None => &[],
     };
-    if fields.is_empty() {
+    if fields.is_empty() && (root.get("service").is_some() || reader.lacks(root, "service")) {
         let flaw = Flaw::new("no service is declared");
         let help = "add `[service.NAME]` with the `files` or `packages` to release";
-        reader.report(root.span.clone(), flaw.help(help));
+        let given = root.get("service");
+        let span = given.map_or(root.span.clone(), |node| node.span.clone());
+        reader.report(span, flaw.help(help));
     }
     for field in fields {
         let name: Option<ServiceName> = reader.name(&field.name, field.name_span.clone());
-        let read = service(&field.node, fleet, reader);
+        let label = format!("service.{}", grammar::shown(&field.name));
+        let read = service(&field.node, &label, fleet, reader);
         if let (Some(name), Some((source, spec))) = (name, read) {
             sources.insert(name.clone(), source);
             specs.insert(name, spec);
@@ -61,6 +65,7 @@ pub(super) fn read(root: &Node, fleet: &Fleet, reader: &mut Reader<'_>) -> Servi
 
 fn service(
     node: &Node,
+    label: &str,
     fleet: &Fleet,
     reader: &mut Reader<'_>,
 ) -> Option<(ServiceSource, ServiceSpec)> {
@@ -72,18 +77,18 @@ fn service(
         "plan",
         "tenant_header",
     ];
-    let table = reader.table(node, "service", &known)?;
-    if table.get("files").is_none() && table.get("packages").is_none() {
+    let table = reader.table(node, label, &known)?;
+    if reader.lacks(table, "files") && reader.lacks(table, "packages") {
         let flaw = Flaw::new("this service has nothing to release");
         let help = "add `files = \"config\"` (a folder), or packages, or both";
         reader.report(table.span.clone(), flaw.help(help));
     }
     let files = table
         .get("files")
-        .and_then(|node| reader.text(node, "files", grammar::relative_path));
+        .and_then(|node| reader.text(node, "files", places::relative_path));
     let tenant_header = table
         .get("tenant_header")
-        .and_then(|node| reader.text(node, "tenant_header", grammar::header));
+        .and_then(|node| reader.text(node, "tenant_header", places::header));
     let packages = table
         .get("packages")
         .map(|node| packages(node, reader))
@@ -113,7 +118,7 @@ fn packages(node: &Node, reader: &mut Reader<'_>) -> BTreeMap<PackageName, Packa
         };
         let version = reader
             .required(table, "this package", "version", "\"1.4.2\"")
-            .and_then(|node| reader.text(node, "version", grammar::version));
+            .and_then(|node| reader.text(node, "version", places::version));
         let archive = reader
             .required(
                 table,
@@ -121,7 +126,7 @@ fn packages(node: &Node, reader: &mut Reader<'_>) -> BTreeMap<PackageName, Packa
                 "archive",
                 "\"dist/server-1.4.2.tar.gz\"",
             )
-            .and_then(|node| reader.text(node, "archive", grammar::archive));
+            .and_then(|node| reader.text(node, "archive", places::archive));
         if let (Some(name), Some(version), Some(archive)) = (name, version, archive) {
             packages.insert(name, PackageSource { version, archive });
         }
@@ -182,28 +187,18 @@ fn arguments(node: &Node, label: &str, reader: &mut Reader<'_>) -> Option<Vec<St
         reader.report(node.span.clone(), flaw.help(help));
         return None;
     };
+    let blank = |item: &Node| matches!(&item.value, Value::Text(text) if text.trim().is_empty());
+    let program = items.first();
+    if program.is_none_or(blank) {
+        let span = program.map_or(node.span.clone(), |item| item.span.clone());
+        let flaw = Flaw::new(format!("`{label}` names no program"));
+        let help = "write it like [\"bin/check\", \"config.toml\"]";
+        reader.report(span, flaw.help(help));
+    }
     let arguments: Vec<Option<String>> = items
         .iter()
-        .map(|item| reader.text(item, label, grammar::argument))
+        .map(|item| reader.text(item, label, places::argument))
         .collect();
-    if matches!(arguments.first(), None | Some(Some(_)))
-        && arguments
-            .first()
-            .and_then(Option::as_deref)
-            .unwrap_or_default()
-            .trim()
-            .is_empty()
-    {
-        let span = items
-            .first()
-            .map_or(node.span.clone(), |item| item.span.clone());
-        let flaw = Flaw::new(format!("`{label}` names no program"));
-        reader.report(
-            span,
-            flaw.help("write it like [\"bin/check\", \"config.toml\"]"),
-        );
-        return None;
-    }
     arguments.into_iter().collect()
 }
 
@@ -253,6 +248,9 @@ fn probe(table: &Node, reader: &mut Reader<'_>) -> Option<HealthProbe> {
     let kinds = ["http", "tcp", "command"];
     let mut given = kinds.iter().filter(|kind| table.get(kind).is_some());
     let Some(first) = given.next() else {
+        if !kinds.iter().all(|kind| reader.lacks(table, kind)) {
+            return None;
+        }
         let flaw = Flaw::new("this health check asks nothing");
         let help = "add `http = \"http://${address}/healthz\"`, `tcp = \"${address}\"` or `command = [...]`";
         reader.report(table.span.clone(), flaw.help(help));
@@ -269,7 +267,7 @@ fn probe(table: &Node, reader: &mut Reader<'_>) -> Option<HealthProbe> {
     // Each is read, so that a mistake in the second shows as well.
     let http = table
         .get("http")
-        .and_then(|node| reader.text(node, "http", grammar::probe_url))
+        .and_then(|node| reader.text(node, "http", places::probe_url))
         .map(|url| HealthProbe::Http {
             url,
             status: status_code
@@ -278,7 +276,7 @@ fn probe(table: &Node, reader: &mut Reader<'_>) -> Option<HealthProbe> {
         });
     let tcp = table
         .get("tcp")
-        .and_then(|node| reader.text(node, "tcp", grammar::probe_address))
+        .and_then(|node| reader.text(node, "tcp", places::probe_address))
         .map(|address| HealthProbe::Tcp { address });
     let command = table
         .get("command")

@@ -168,3 +168,24 @@ fn a_strangers_file_is_left_alone() {
     assert!(Journal::open(&place.path()).is_err());
     assert_eq!(Digest::of(b"plimsoll journal 1"), genesis());
 }
+
+/// Each kind of event, and each spelling inside, as the first version wrote
+/// them. From the first release on, lines are only added: journals that hold them exist.
+#[tokio::test]
+async fn events_once_written_are_read_for_ever() {
+    let place = Place::new();
+    let journal = place.open();
+    let mut kinds = std::collections::BTreeSet::new();
+    for line in include_str!("events-v1.jsonl").lines() {
+        let event: model::Event = serde_json::from_str(line).unwrap_or_else(|error| {
+            panic!("{error}: a journal may hold this, so it must stay readable: {line}")
+        });
+        let written: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(written["type"], event.kind());
+        kinds.insert(event.kind());
+        let seq = append(&journal, vec![event.clone()]).await;
+        let record = journal.read(Seq(seq.0 - 1), 1).await.unwrap().remove(0);
+        assert_eq!(record.event, event);
+    }
+    assert!(kinds.len() >= 23, "{kinds:?}");
+}

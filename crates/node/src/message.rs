@@ -175,6 +175,10 @@ pub enum Action {
 }
 
 /// What happened on a host: what [`crate::evolve`] folds.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "events are handled one by one, never in bulk"
+)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NodeEvent {
     /// Something about one service.
@@ -206,10 +210,6 @@ pub enum NodeEvent {
 }
 
 /// What happened to one service.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "events are handled one by one, never in bulk"
-)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SlotEvent {
     /// It was met for the first time.

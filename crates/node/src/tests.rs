@@ -86,6 +86,8 @@ pub(crate) struct World {
     pub(crate) now: Timestamp,
     /// What was done and what came of it, in words.
     pub(crate) log: Vec<String>,
+    /// What the control plane said yes to.
+    pub(crate) confirmed: std::collections::BTreeSet<Digest>,
 }
 
 impl World {
@@ -94,6 +96,7 @@ impl World {
             host: Host::new("web-01".parse().unwrap()),
             now: start(),
             log: Vec::new(),
+            confirmed: Default::default(),
         };
         world.input(Input::Adopted {
             service: api(),
@@ -147,6 +150,12 @@ impl World {
     }
 
     pub(crate) fn outcome(&mut self, id: EffectId, outcome: Outcome) {
+        let effect = self.due().into_iter().find(|effect| effect.id == id);
+        if let (Some(Action::Confirm { digest }), Outcome::Done) =
+            (effect.map(|effect| effect.action), &outcome)
+        {
+            self.confirmed.insert(digest);
+        }
         self.input(Input::Outcome { id, outcome });
     }
 
@@ -169,8 +178,8 @@ impl World {
             Outcome::Refused { reason } => format!("{what}: refused, {reason}"),
             Outcome::Peers { reach, cut_off } => format!("{what}: {reach} reach, {cut_off} don't"),
         };
-        // A row of equal lines says no more than one.
-        if self.log.last() != Some(&line) {
+        // A row of equal lines, or of two that take turns, says no more than one.
+        if !self.log.iter().rev().take(2).any(|before| *before == line) {
             self.log.push(line);
         }
     }

@@ -1,0 +1,267 @@
+//! Whatever happens, in whatever order, over restarts and clocks that are set.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{Work, is_pending, wake_at};
+
+/// One thing that can happen.
+#[derive(Debug, Clone)]
+enum Happens {
+    Order {
+        generation: u64,
+        forward: bool,
+        content: usize,
+        bare: bool,
+    },
+    /// An outcome for one of the effects that are due, or were.
+    Outcome {
+        which: usize,
+        stale: bool,
+        outcome: u8,
+    },
+    Passes(u16),
+    ClockSet(i32),
+    Restart,
+    Local {
+        to: Option<usize>,
+    },
+    Forged,
+    Acknowledged(u64),
+}
+
+const CONTENTS: [&str; 4] = ["one", "two", "three", "four"];
+
+fn happens() -> impl Strategy<Value = Happens> {
+    prop_oneof![
+        4 => (0..30u64, any::<bool>(), 0..4usize, any::<bool>()).prop_map(
+            |(generation, forward, content, bare)| Happens::Order { generation, forward, content, bare }
+        ),
+        20 => (any::<usize>(), prop::bool::weighted(0.1), 0..10u8).prop_map(
+            |(which, stale, outcome)| Happens::Outcome { which, stale, outcome }
+        ),
+        6 => any::<u16>().prop_map(Happens::Passes),
+        1 => any::<i32>().prop_map(Happens::ClockSet),
+        2 => Just(Happens::Restart),
+        1 => prop::option::of(0..5usize).prop_map(|to| Happens::Local { to }),
+        1 => Just(Happens::Forged),
+        1 => (0..50u64).prop_map(Happens::Acknowledged),
+    ]
+}
+
+fn outcome_of(draw: u8) -> Outcome {
+    match draw {
+        0 | 1 => fails("it failed"),
+        2 => Outcome::Refused {
+            reason: "stale".into(),
+        },
+        3 => Outcome::Peers {
+            reach: 0,
+            cut_off: 1,
+        },
+        4 => Outcome::Peers {
+            reach: 1,
+            cut_off: 0,
+        },
+        _ => Outcome::Done,
+    }
+}
+
+/// A world that checks its laws after each step.
+struct Lawful {
+    world: World,
+    /// Ids that were due at some time.
+    seen: Vec<EffectId>,
+    /// Digests of orders that were taken.
+    allowed: BTreeSet<Digest>,
+}
+
+impl Lawful {
+    fn new() -> Lawful {
+        Lawful {
+            world: World::new(),
+            seen: Vec::new(),
+            allowed: [origin()].into(),
+        }
+    }
+
+    fn happens(&mut self, event: &Happens) {
+        let fence = self.world.slot().fence;
+        match event {
+            Happens::Order {
+                generation,
+                forward,
+                content,
+                bare,
+            } => self.order(*generation, *forward, *content, *bare),
+            Happens::Outcome {
+                which,
+                stale,
+                outcome,
+            } => self.outcome(*which, *stale, outcome_of(*outcome)),
+            Happens::Passes(ms) => {
+                self.world.now += jiff::SignedDuration::from_millis(i64::from(*ms));
+                self.world.input(Input::Tick);
+            }
+            Happens::ClockSet(seconds) => {
+                let set = jiff::SignedDuration::from_secs(i64::from(*seconds / 100));
+                self.world.now += set;
+                self.world.input(Input::Tick);
+            }
+            Happens::Restart => self.world.restart(),
+            Happens::Local { to } => {
+                let to = to.map(|at| match at {
+                    0 => origin(),
+                    at => bundle(CONTENTS[at - 1]).digest(),
+                });
+                let input = Input::RevertLocal { service: api(), to };
+                if let Ok(events) = decide(&self.world.host, input, self.world.now) {
+                    self.world.fold(&events);
+                }
+            }
+            Happens::Forged => self.world.input(Input::Forged {
+                service: api(),
+                generation: Generation(u64::MAX),
+                reason: "forged".into(),
+            }),
+            Happens::Acknowledged(through) => {
+                self.world.input(Input::Acknowledged { through: *through });
+            }
+        }
+        assert!(self.world.slot().fence >= fence, "the fence went down");
+        self.laws();
+    }
+
+    fn order(&mut self, generation: u64, forward: bool, content: usize, bare: bool) {
+        let kind = if forward {
+            OrderKind::Forward
+        } else {
+            OrderKind::Rollback
+        };
+        let mut dispatch = order(generation, kind, &bundle(CONTENTS[content]));
+        if bare {
+            dispatch.bundle = None;
+        }
+        let digest = dispatch.order.digest;
+        let above = dispatch.order.generation > self.world.slot().fence;
+        match decide(&self.world.host, Input::Ordered(dispatch), self.world.now) {
+            Ok(events) => {
+                if above {
+                    self.allowed.insert(digest);
+                }
+                self.world.fold(&events);
+            }
+            Err(refusal) => assert!(!above, "refused above the fence: {refusal}"),
+        }
+    }
+
+    fn outcome(&mut self, which: usize, stale: bool, outcome: Outcome) {
+        let due = self.world.due();
+        let id = if stale && !self.seen.is_empty() {
+            self.seen[which % self.seen.len()].clone()
+        } else if due.is_empty() {
+            return;
+        } else {
+            due[which % due.len()].id.clone()
+        };
+        let before = self.world.host.clone();
+        let pending = is_pending(&before, &id);
+        self.world.outcome(id, outcome);
+        assert!(
+            pending || self.world.host == before,
+            "a stale outcome changed something"
+        );
+    }
+
+    fn laws(&mut self) {
+        let world = &self.world;
+        for effect in world.due() {
+            if let Action::Swap { to } = &effect.action {
+                assert!(
+                    self.allowed.contains(to) || world.slot().kept.contains(to),
+                    "swap to {to}"
+                );
+            }
+            if let Action::Prune { keep } = &effect.action {
+                assert!(keep.contains(&world.slot().good) && keep.contains(&world.slot().running));
+            }
+            self.seen.push(effect.id);
+        }
+        // A rollback with a higher generation is taken up wherever the host stands.
+        let next = world.host.fence().next().0;
+        for content in ["one", "never seen before"] {
+            let back = order(next, OrderKind::Rollback, &bundle(content));
+            let mut host = world.host.clone();
+            let events = decide(&host, Input::Ordered(back), world.now).unwrap();
+            events.iter().for_each(|event| evolve(&mut host, event));
+            let slot = &host.slots[&api()];
+            assert_eq!(slot.fence, Generation(next));
+            let target = bundle(content).digest();
+            assert!(match &slot.work {
+                Work::Back(back) => back.target == target,
+                Work::Watch(watch) => watch.confirm.is_some() && slot.running == target,
+                Work::Prepare(_) | Work::Armed(_) => false,
+            });
+        }
+        assert!(wake_at(&world.host, world.now).is_none_or(|at| at > world.now));
+        assert!(world.host.outbox.len() <= crate::OUTBOX_MAX);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn laws_hold_whatever_happens(script in prop::collection::vec(happens(), 1..80)) {
+        let mut lawful = Lawful::new();
+        for event in &script {
+            lawful.happens(event);
+        }
+    }
+
+    #[test]
+    fn once_faults_stop_the_host_settles(script in prop::collection::vec(happens(), 1..60)) {
+        let mut lawful = Lawful::new();
+        for event in &script {
+            lawful.happens(event);
+        }
+        let world = &mut lawful.world;
+        world.run(300, all_good);
+        let slot = world.slot();
+        prop_assert!(slot.is_at_rest(), "{:?}", slot.work);
+        prop_assert!(slot.settled);
+        prop_assert!(slot.running == slot.good || world.confirmed.contains(&slot.running), "{slot:?}");
+        // Pruning leaves nothing behind that the machine still speaks of.
+        prop_assert!(slot.known.keys().all(|digest| slot.keep().contains(digest)));
+    }
+
+    #[test]
+    fn going_home_needs_no_control_plane(script in prop::collection::vec(happens(), 1..60)) {
+        let mut lawful = Lawful::new();
+        for event in &script {
+            lawful.happens(event);
+        }
+        let world = &mut lawful.world;
+        let good = world.slot().good;
+        world.input(Input::RevertLocal { service: api(), to: None });
+        world.run(120, |action| match action {
+            Action::Confirm { .. } | Action::WayHome | Action::AskPeers { .. } => fails("gone"),
+            _ => Outcome::Done,
+        });
+        prop_assert_eq!(world.slot().running, good);
+        prop_assert!(world.slot().settled && world.slot().held_local);
+    }
+
+    #[test]
+    fn what_is_on_disk_is_the_whole_state(script in prop::collection::vec(happens(), 1..40)) {
+        let mut lawful = Lawful::new();
+        for event in &script {
+            lawful.happens(event);
+            let disk = serde_json::to_string(&lawful.world.host).unwrap();
+            let back: Host = serde_json::from_str(&disk).unwrap();
+            prop_assert_eq!(&back, &lawful.world.host);
+        }
+    }
+}

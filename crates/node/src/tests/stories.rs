@@ -125,47 +125,6 @@ fn without_confirmation_the_deadline_takes_the_host_home() {
             reload
             look
             confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
             ask peers: 1 reach, 0 don't
             stage
             swap to generation 0
@@ -204,971 +163,178 @@ fn with_the_control_plane_gone_for_peers_too_the_host_holds() {
             reload
             look
             confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
             ask peers: 0 reach, 1 don't
             report holds new: the control plane is gone
             look
             confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
             ask peers: 0 reach, 1 don't
             look
             confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
             ask peers: 0 reach, 1 don't
             look
             confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
             ask peers: 0 reach, 1 don't
             look
             confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
             ask peers: 0 reach, 1 don't
             look
             confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
             ask peers: 0 reach, 1 don't
             look
             confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
             ask peers: 0 reach, 1 don't
             look
             confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
             ask peers: 0 reach, 1 don't
             look
             confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
             ask peers: 0 reach, 1 don't
             look
             confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
             ask peers: 0 reach, 1 don't
             look
             confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
             ask peers: 0 reach, 1 don't
             look
             confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            ask peers: 0 reach, 1 don't
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
-            confirm new: failed, connection refused
-            look
             ask peers: 0 reach, 1 don't
             look
             confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
             look
             confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
             look
             confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
             look
             confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
             look
             confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
             look
             confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
             look
             confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
             look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
+            ask peers: 0 reach, 1 don't
+            look
+            confirm new: failed, connection refused
             ask peers: 0 reach, 1 don't
             look
             confirm new
@@ -1201,8 +367,6 @@ fn a_holding_host_still_watches_its_health() {
     check(
         &mut world,
         expect![[r#"
-            confirm new: failed, connection refused
-            look: failed, hangs
             confirm new: failed, connection refused
             look: failed, hangs
             stage
@@ -1340,480 +504,8 @@ fn a_rollback_to_what_runs_is_only_confirmed_and_for_ever_if_need_be() {
         expect![[r#"
             confirm old: failed, connection refused
             prune
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
             look
             confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
-            confirm old: failed, connection refused
-            look
             confirm old
             look
         "#]],

@@ -178,8 +178,8 @@ impl World {
             Outcome::Refused { reason } => format!("{what}: refused, {reason}"),
             Outcome::Peers { reach, cut_off } => format!("{what}: {reach} reach, {cut_off} don't"),
         };
-        // A row of equal lines, or of two that take turns, says no more than one.
-        if !self.log.iter().rev().take(2).any(|before| *before == line) {
+        // A row of equal lines, or of some that take turns, says no more than one.
+        if !self.log.iter().rev().take(3).any(|before| *before == line) {
             self.log.push(line);
         }
     }

@@ -228,7 +228,7 @@ proptest! {
             lawful.happens(event);
         }
         let world = &mut lawful.world;
-        world.run(300, all_good);
+        world.run(700, all_good);
         let slot = world.slot();
         prop_assert!(slot.is_at_rest(), "{:?}", slot.work);
         prop_assert!(slot.settled);

@@ -299,12 +299,15 @@ fn health() {
               help: use 1 to 1000
         "#]],
     );
-    check_service("health.tcp = \"${address}0\"", expect![[r#"
+    check_service(
+        "health.tcp = \"${address}0\"",
+        expect![[r#"
         plimsoll.toml:3:14: "${address}0" is not an address
           3 | health.tcp = "${address}0"
             |              ^^^^^^^^^^^^^
           help: write `host:port`, most often just "${address}"
-    "#]]);
+    "#]],
+    );
     for bad in [
         "healthz",
         "ftp://${address}/",

@@ -1,7 +1,7 @@
 //! `plimsoll.toml`: what there is, and what `plimsoll push` packs.
 //!
-//! The text goes through three steps: TOML to a [`tree`] that knows its places,
-//! readers that check each part by itself ([`fleet`], [`service`], [`plan`]),
+//! The text goes through three steps: TOML to a `tree` that knows its places,
+//! readers that check each part by itself (`fleet`, `service`, `plan`),
 //! and last the checks between parts. A mistake in one part never hides
 //! another, so people see everything that is wrong in one run. Only broken TOML
 //! ends the reading, because nothing after it can be trusted to mean what it says.

@@ -2,7 +2,7 @@
 //!
 //! [`project`] reads `plimsoll.toml` and reports every problem at once with its
 //! exact place; [`render()`] shows problems under the lines they are in;
-//! [`diff`] says what a new bundle changes. All of it is pure: text and values
+//! [`diff()`] says what a new bundle changes. All of it is pure: text and values
 //! in, values out, no files, no clock.
 //!
 //! Invariant: a [`Project`] that was parsed is complete. Its names, paths,

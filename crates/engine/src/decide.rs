@@ -15,7 +15,8 @@ use model::{
 
 use crate::{State, Watch};
 
-pub use tick::waiting;
+pub use rollback::exposure;
+pub use tick::{outstanding, waiting};
 
 /// Longest message, reason or name that a person may give, in bytes.
 pub const WORDS_BYTES_MAX: usize = 4096;

@@ -47,15 +47,34 @@ pub fn due(state: &State) -> Vec<Effect> {
         host: host.clone(),
         dispatches: dispatches(state, host),
     });
-    let routes = state
+    orders.chain(routes_due(state)).collect()
+}
+
+/// The part of [`due`] that gateways should know.
+pub fn routes_due(state: &State) -> impl Iterator<Item = Effect> {
+    state
         .topology
         .environments
         .iter()
         .map(|environment| Effect::Routes {
             environment: environment.name.clone(),
             services: routes(state, environment),
-        });
-    orders.chain(routes).collect()
+        })
+}
+
+/// Differs whenever a host's orders differ, and costs little to know: each
+/// order has a generation of its own. Empty while there are none.
+pub fn orders_tag(state: &State, host: &HostName) -> String {
+    let slots = state
+        .hosts
+        .get(host)
+        .into_iter()
+        .flat_map(|host| host.slots.values());
+    let orders = slots.filter_map(|slot| slot.order.as_ref());
+    let tags: Vec<String> = orders
+        .map(|order| format!("{}.{}", order.generation, order.issued_at.as_millisecond()))
+        .collect();
+    tags.join("-")
 }
 
 /// When to tick although nothing happened; `None` while no release is active.

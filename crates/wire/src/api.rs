@@ -518,6 +518,14 @@ pub struct CountsRequest {
     pub rows: Vec<CountRow>,
 }
 
+/// The answer to counts.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct CountsAnswer {
+    /// The control plane has not met this run of the gateway before: send every row, not only changed ones.
+    #[serde(default)]
+    pub send_all: bool,
+}
+
 /// Totals of one bundle and tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CountRow {

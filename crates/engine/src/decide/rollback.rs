@@ -235,7 +235,7 @@ pub(super) fn order(
 }
 
 /// Whom a release has met in the last environment of the pipeline, where customers are.
-pub(crate) fn exposure(state: &State, watch: &Watch, release: &Release) -> Exposure {
+pub fn exposure(state: &State, watch: &Watch, release: &Release) -> Exposure {
     let Some(serving) = state.topology.environments.last() else {
         return Exposure::default();
     };

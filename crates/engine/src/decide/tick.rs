@@ -72,7 +72,7 @@ fn active(state: &State) -> impl Iterator<Item = &Release> {
 }
 
 /// Hosts that are not back yet, and what is in the way.
-pub(crate) fn outstanding(state: &State, release: &Release) -> BTreeMap<HostName, String> {
+pub fn outstanding(state: &State, release: &Release) -> BTreeMap<HostName, String> {
     let slots = state.slots(&release.service);
     let on_the_way = slots.filter_map(|(host, slot)| {
         // A host that was taken out of the topology is nobody's to wait for.

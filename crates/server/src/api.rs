@@ -1,0 +1,156 @@
+//! The HTTP API under `/v1`. Everything in it can be read with `curl`.
+
+mod agents;
+mod answer;
+mod blobs;
+mod gateways;
+mod ops;
+mod people;
+mod poll;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{get, post, put};
+use tokio::sync::watch;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::timeout::TimeoutLayer;
+use utoipa::OpenApi;
+
+use crate::blobs::Blobs;
+use crate::boards::Boards;
+use crate::control::Control;
+use crate::limits::{BLOB_WITHIN, BODY_BYTES_MAX, POLL_MAX, REQUEST_WITHIN};
+use crate::metrics::Requests;
+
+/// What handlers share.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub(crate) control: Control,
+    pub(crate) boards: Arc<Boards>,
+    pub(crate) blobs: Arc<Blobs>,
+    pub(crate) journal: journal::Journal,
+    pub(crate) control_key: String,
+    pub(crate) stop: watch::Receiver<bool>,
+    pub(crate) requests: Requests,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Plimsoll",
+        description = "Staged, tested, judged release of configuration and packages. Send a token as `Authorization: Bearer …`; agents sign each request with their own key instead.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    paths(
+        people::propose,
+        people::releases,
+        people::release,
+        people::roll_back,
+        people::freeze,
+        people::thaw,
+        people::lift,
+        people::status,
+        people::hosts,
+        people::topology,
+        people::set_topology,
+        people::token,
+        people::join_token,
+        people::journal,
+        agents::enrol,
+        agents::whoami,
+        agents::orders,
+        agents::events,
+        agents::confirm,
+        agents::reports,
+        agents::heartbeat,
+        gateways::routes,
+        gateways::counts,
+        blobs::put_blob,
+        blobs::get_blob,
+        blobs::missing,
+        ops::healthz,
+        ops::readyz,
+        ops::metrics,
+        ops::document,
+    )
+)]
+struct Document;
+
+/// The OpenAPI document, as it is served at `/v1/openapi.json`.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    Document::openapi()
+}
+
+pub(crate) fn router(app: App) -> Router {
+    let quick = Router::new()
+        .route("/v1/releases", post(people::propose).get(people::releases))
+        .route("/v1/rollbacks", post(people::roll_back))
+        .route("/v1/freezes", post(people::freeze))
+        .route("/v1/thaws", post(people::thaw))
+        .route("/v1/quarantine/lift", post(people::lift))
+        .route("/v1/status", get(people::status))
+        .route("/v1/hosts", get(people::hosts))
+        .route(
+            "/v1/topology",
+            put(people::set_topology).get(people::topology),
+        )
+        .route("/v1/tokens", post(people::token))
+        .route("/v1/join-tokens", post(people::join_token))
+        .route("/v1/agents/enrol", post(agents::enrol))
+        .route("/v1/agents/{host}/whoami", get(agents::whoami))
+        .route("/v1/agents/{host}/confirm", post(agents::confirm))
+        .route("/v1/agents/{host}/reports", post(agents::reports))
+        .route("/v1/agents/{host}/heartbeat", post(agents::heartbeat))
+        .route("/v1/gateways/{gateway}/counts", post(gateways::counts))
+        .route("/v1/blobs/missing", post(blobs::missing))
+        .route("/v1/openapi.json", get(ops::document))
+        .route("/healthz", get(ops::healthz))
+        .route("/readyz", get(ops::readyz))
+        .route("/metrics", get(ops::metrics))
+        .layer(within(REQUEST_WITHIN))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+    let patient = Router::new()
+        .route("/v1/releases/{id}", get(people::release))
+        .route("/v1/journal", get(people::journal))
+        .route("/v1/agents/{host}/orders", get(agents::orders))
+        .route("/v1/gateways/{gateway}/routes", get(gateways::routes))
+        .layer(within(POLL_MAX + REQUEST_WITHIN));
+    // A stream ends when its client goes; its own beat finds dead ones.
+    let streams = Router::new().route("/v1/agents/{host}/events", get(agents::events));
+    let large = Router::new()
+        .route(
+            "/v1/blobs/{digest}",
+            put(blobs::put_blob).get(blobs::get_blob),
+        )
+        .layer(within(BLOB_WITHIN))
+        .layer(DefaultBodyLimit::disable());
+    Router::new()
+        .merge(quick)
+        .merge(patient)
+        .merge(streams)
+        .merge(large)
+        .fallback(answer::nothing_there)
+        .method_not_allowed_fallback(answer::wrong_method)
+        .layer(CatchPanicLayer::custom(|_| {
+            answer::broken("a handler panicked")
+        }))
+        .layer(middleware::from_fn_with_state(app.clone(), count))
+        .with_state(app)
+}
+
+fn within(span: std::time::Duration) -> TimeoutLayer {
+    TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, span)
+}
+
+async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
+    let matched = request.extensions().get::<MatchedPath>();
+    let route = matched.map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
+    let response = next.run(request).await;
+    app.requests.count(&route, response.status().as_u16());
+    response
+}

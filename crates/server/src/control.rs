@@ -1,0 +1,343 @@
+//! The loop that owns the state: receive, decide, append, evolve, publish.
+//!
+//! Ways back have a queue of their own, served first in every turn. Inputs of
+//! one turn share one append (and one fsync). If the append fails, the state
+//! is folded anew from the journal, so memory never runs ahead of the disk.
+
+use std::time::Duration;
+
+use engine::state::STATE_FORMAT;
+use engine::{Input, State, Watch, decide, evolve, wake_at};
+use journal::{AppendError, Journal};
+use model::{Event, Refusal, Seq, Timestamp};
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::ServerError;
+use crate::boards::Boards;
+use crate::limits::{BATCH_MAX, QUEUE_MAX, SNAPSHOT_EVERY};
+
+/// Records folded at a time at start.
+const FOLD_STEP: usize = 1000;
+/// The loop looks at the clock at least this often, to save snapshots and notice its own lateness.
+const IDLE_TURN: Duration = Duration::from_secs(1);
+
+/// Why an input came to nothing.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum ControlError {
+    #[error("{0}")]
+    Refused(Refusal),
+    #[error("too many requests wait for the journal; try again")]
+    Busy,
+    #[error("the journal can't be written: {0}")]
+    Failed(String),
+}
+
+/// What an input led to.
+#[derive(Debug, Clone)]
+pub(crate) struct Decided {
+    pub(crate) events: Vec<Event>,
+}
+
+type Look = Box<dyn FnOnce(&State, &Watch, Timestamp) + Send>;
+type Observe = Box<dyn FnOnce(&mut Watch, Timestamp) + Send>;
+type Reply = oneshot::Sender<Result<Decided, ControlError>>;
+
+enum Message {
+    Decide(Box<Input>, Reply),
+    Look(Look),
+    Observe(Observe),
+}
+
+/// A handle to the loop.
+#[derive(Clone)]
+pub(crate) struct Control {
+    urgent: mpsc::Sender<Message>,
+    normal: mpsc::Sender<Message>,
+}
+
+/// The running loop; ends once every [`Control`] is gone.
+pub(crate) struct Worker(JoinHandle<()>);
+
+impl Worker {
+    pub(crate) async fn finish(self) {
+        if let Err(error) = self.0.await {
+            tracing::error!(%error, "the control loop ended badly");
+        }
+    }
+}
+
+impl Control {
+    /// Decides and, if there is anything to it, appends. Answers once it is durable.
+    pub(crate) async fn decide(&self, input: Input) -> Result<Decided, ControlError> {
+        let (reply, answer) = oneshot::channel();
+        let queue = match input {
+            Input::Rollback { .. } => &self.urgent,
+            _ => &self.normal,
+        };
+        let message = Message::Decide(Box::new(input), reply);
+        queue.try_send(message).map_err(|_| ControlError::Busy)?;
+        answer
+            .await
+            .unwrap_or_else(|_| Err(ControlError::Failed("it is shutting down".into())))
+    }
+
+    /// Reads the newest durable state.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&State, &Watch, Timestamp) -> T + Send + 'static,
+    ) -> T {
+        let (reply, answer) = oneshot::channel();
+        let look: Look =
+            Box::new(move |state, watch, now| drop(reply.send(look(state, watch, now))));
+        // Readers wait for their turn; their number is bounded by that of connections.
+        let _ = self.normal.send(Message::Look(look)).await;
+        match answer.await {
+            Ok(value) => value,
+            // The loop is gone, so is the process: nobody is there to read the answer.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Changes what is watched; dropped when the loop is overwhelmed, because the next one repeats it.
+    pub(crate) fn observe(
+        &self,
+        observe: impl FnOnce(&mut Watch, Timestamp) + Send + 'static,
+    ) -> bool {
+        self.normal
+            .try_send(Message::Observe(Box::new(observe)))
+            .is_ok()
+    }
+}
+
+/// Folds the journal and starts the loop.
+pub(crate) async fn start(
+    journal: Journal,
+    boards: Arc<Boards>,
+) -> Result<(Control, Worker), ServerError> {
+    let (state, position) = fold(&journal).await.map_err(ServerError::Fold)?;
+    let now = Timestamp::now();
+    let mut watch = Watch::new(now);
+    watch.mark(&state);
+    boards.publish(&state, position, true);
+    let (urgent, urgent_queue) = mpsc::channel(QUEUE_MAX);
+    let (normal, normal_queue) = mpsc::channel(QUEUE_MAX);
+    let owner = Owner {
+        journal,
+        boards,
+        state,
+        watch,
+        position,
+        snapshot_at: position,
+        now,
+        urgent: urgent_queue,
+        normal: normal_queue,
+    };
+    let worker = Worker(tokio::spawn(owner.run()));
+    Ok((Control { urgent, normal }, worker))
+}
+
+async fn fold(journal: &Journal) -> Result<(State, Seq), String> {
+    let words = |error: &dyn std::error::Error| error.to_string();
+    let snapshot = journal
+        .load_snapshot(STATE_FORMAT)
+        .await
+        .map_err(|error| words(&error))?;
+    let from_snapshot = snapshot.and_then(|snapshot| {
+        let state = serde_json::from_slice(&snapshot.state);
+        state
+            .inspect_err(|error| tracing::warn!(%error, "the snapshot can't be read"))
+            .ok()
+            .map(|state: State| (state, snapshot.seq))
+    });
+    let (mut state, mut position) = from_snapshot.unwrap_or_default();
+    loop {
+        let records = journal
+            .read(position, FOLD_STEP)
+            .await
+            .map_err(|error| words(&error))?;
+        let Some(last) = records.last() else {
+            return Ok((state, position));
+        };
+        position = last.seq;
+        for record in &records {
+            evolve(&mut state, &record.event, record.at);
+        }
+    }
+}
+
+struct Owner {
+    journal: Journal,
+    boards: Arc<Boards>,
+    state: State,
+    watch: Watch,
+    position: Seq,
+    snapshot_at: Seq,
+    now: Timestamp,
+    urgent: mpsc::Receiver<Message>,
+    normal: mpsc::Receiver<Message>,
+}
+
+/// An input of this turn and where its events lie in the turn's append.
+struct Answer {
+    reply: Reply,
+    result: Result<std::ops::Range<usize>, Refusal>,
+}
+
+impl Owner {
+    async fn run(mut self) {
+        loop {
+            let mut batch = Vec::new();
+            let pause = self.pause();
+            tokio::select! {
+                biased;
+                Some(message) = self.urgent.recv() => batch.push(message),
+                message = self.normal.recv() => match message {
+                    Some(message) => batch.push(message),
+                    None => break,
+                },
+                () = tokio::time::sleep(pause) => {}
+            }
+            while let Ok(message) = self.urgent.try_recv() {
+                batch.push(message);
+            }
+            while batch.len() < BATCH_MAX
+                && let Ok(message) = self.normal.try_recv()
+            {
+                batch.push(message);
+            }
+            self.turn(batch).await;
+        }
+        self.save_snapshot().await;
+    }
+
+    fn pause(&self) -> Duration {
+        let now = self.clock();
+        let until = wake_at(&self.state, now).map(|at| model::Millis::between(now, at).duration());
+        until.unwrap_or(IDLE_TURN).min(IDLE_TURN)
+    }
+
+    /// Wall time that never goes back: deadlines that outlive the process are compared with it.
+    fn clock(&self) -> Timestamp {
+        Timestamp::now().max(self.now)
+    }
+
+    async fn turn(&mut self, batch: Vec<Message>) {
+        self.now = self.clock();
+        // Lookers first: they see what is durable, not what this turn is about to try.
+        let mut inputs = Vec::new();
+        for message in batch {
+            match message {
+                Message::Look(look) => look(&self.state, &self.watch, self.now),
+                Message::Observe(observe) => observe(&mut self.watch, self.now),
+                Message::Decide(input, reply) => inputs.push((input, reply)),
+            }
+        }
+        inputs.sort_by_key(|(input, _)| !matches!(**input, Input::Rollback { .. }));
+        let mut events = Vec::new();
+        let mut answers = Vec::new();
+        for (input, reply) in inputs {
+            let result = self.apply(*input, &mut events);
+            answers.push(Answer { reply, result });
+        }
+        if wake_at(&self.state, self.now).is_some() {
+            // Ticks are never refused.
+            let _ = self.apply(Input::Tick, &mut events);
+        }
+        let outcome = self.append(&events).await;
+        for Answer { reply, result } in answers {
+            let answer = match (&outcome, result) {
+                (_, Err(refusal)) => Err(ControlError::Refused(refusal)),
+                (Ok(()), Ok(range)) => Ok(Decided {
+                    events: events[range].to_vec(),
+                }),
+                // What needed no new event was true before and still is.
+                (Err(_), Ok(range)) if range.is_empty() => Ok(Decided { events: Vec::new() }),
+                (Err(reason), Ok(_)) => Err(ControlError::Failed(reason.clone())),
+            };
+            let _ = reply.send(answer);
+        }
+        if self.position.0 >= self.snapshot_at.0 + SNAPSHOT_EVERY {
+            self.save_snapshot().await;
+        }
+    }
+
+    fn apply(
+        &mut self,
+        input: Input,
+        events: &mut Vec<Event>,
+    ) -> Result<std::ops::Range<usize>, Refusal> {
+        let new = decide(&self.state, &self.watch, input, self.now)?;
+        let start = events.len();
+        for event in &new {
+            evolve(&mut self.state, event, self.now);
+        }
+        events.extend(new);
+        self.watch.mark(&self.state);
+        Ok(start..events.len())
+    }
+
+    /// Makes the turn's events durable and publishes what follows, or goes back to what is durable.
+    async fn append(&mut self, events: &[Event]) -> Result<(), String> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let appended = self
+            .journal
+            .append(self.position, self.now, events.to_vec())
+            .await;
+        match appended {
+            Ok(position) => {
+                self.position = position;
+                let access_changed = events.iter().any(|event| {
+                    matches!(
+                        event,
+                        Event::TokenIssued { .. }
+                            | Event::TokenRevoked { .. }
+                            | Event::HostEnrolled { .. }
+                    )
+                });
+                self.boards.publish(&self.state, position, access_changed);
+                for event in events {
+                    tracing::info!(kind = event.kind(), position = position.0, "journaled");
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                if matches!(error, AppendError::Conflict { .. }) {
+                    tracing::info!(%error, "another control plane was first; deciding again");
+                } else {
+                    tracing::error!(%error, "append failed");
+                }
+                match fold(&self.journal).await {
+                    Ok((state, position)) => (self.state, self.position) = (state, position),
+                    Err(error) => tracing::error!(error, "the journal can't be read back"),
+                }
+                self.watch.mark(&self.state);
+                self.boards.publish(&self.state, self.position, true);
+                Err(reason)
+            }
+        }
+    }
+
+    async fn save_snapshot(&mut self) {
+        if self.snapshot_at == self.position {
+            return;
+        }
+        let saved = match serde_json::to_vec(&self.state) {
+            Ok(bytes) => {
+                self.journal
+                    .save_snapshot(self.position, STATE_FORMAT, bytes)
+                    .await
+            }
+            Err(error) => return tracing::error!(%error, "the state can't be written"),
+        };
+        match saved {
+            Ok(()) => self.snapshot_at = self.position,
+            // Only the next start is slower for it.
+            Err(error) => tracing::warn!(%error, "no snapshot was saved"),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Accepts connections, plain or TLS, bounded in number and patience, and drains at the end.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+
+use crate::ServerError;
+use crate::limits::{CONNECTIONS_MAX, HEADERS_WITHIN};
+
+/// A TLS handshake that takes longer is not one.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
+/// After a failed accept (out of file descriptors) the loop rests instead of spinning.
+const ACCEPT_REST: Duration = Duration::from_millis(50);
+
+pub(crate) struct Listener {
+    tcp: TcpListener,
+    address: SocketAddr,
+    tls: Option<TlsAcceptor>,
+}
+
+pub(crate) async fn bind(
+    address: SocketAddr,
+    tls: Option<&(PathBuf, PathBuf)>,
+) -> Result<Listener, ServerError> {
+    let tls = tls
+        .map(|(certificates, key)| acceptor(certificates, key))
+        .transpose()?;
+    let in_listen = |source| ServerError::Listen { address, source };
+    let tcp = TcpListener::bind(address).await.map_err(in_listen)?;
+    let address = tcp.local_addr().map_err(in_listen)?;
+    Ok(Listener { tcp, address, tls })
+}
+
+fn acceptor(certificates: &Path, key: &Path) -> Result<TlsAcceptor, ServerError> {
+    let in_file = |path: &Path, error: &dyn std::fmt::Display| {
+        ServerError::Tls(format!("{}: {error}", path.display()))
+    };
+    let chain = CertificateDer::pem_file_iter(certificates)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| in_file(certificates, &error))?;
+    if chain.is_empty() {
+        return Err(in_file(certificates, &"there is no certificate in it"));
+    }
+    let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| in_file(key, &error))?;
+    let mut config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(chain, secret)
+        .map_err(|error| in_file(certificates, &error))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+impl Listener {
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop` turns true, then lets requests in flight end for up to `drain`.
+    pub(crate) async fn serve(
+        self,
+        router: Router,
+        mut stop: watch::Receiver<bool>,
+        drain: Duration,
+    ) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let graceful = Arc::new(GracefulShutdown::new());
+        let mut connections = tokio::task::JoinSet::new();
+        loop {
+            let Ok(place) = places.clone().acquire_owned().await else {
+                break;
+            };
+            let accepted = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => break,
+                accepted = self.tcp.accept() => accepted,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "accept failed");
+                    tokio::time::sleep(ACCEPT_REST).await;
+                    continue;
+                }
+            };
+            while connections.try_join_next().is_some() {}
+            let (tls, router, watcher) = (self.tls.clone(), router.clone(), graceful.watcher());
+            connections.spawn(async move {
+                let _place = place;
+                serve_one(stream, tls, router, watcher).await;
+            });
+        }
+        drop(self.tcp);
+        let Some(graceful) = Arc::into_inner(graceful) else {
+            return;
+        };
+        let drained = async {
+            graceful.shutdown().await;
+            while connections.join_next().await.is_some() {}
+        };
+        if tokio::time::timeout(drain, drained).await.is_err() {
+            tracing::warn!(?drain, "requests were still in flight; they are cut off");
+        }
+    }
+}
+
+async fn serve_one(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    watcher: hyper_util::server::graceful::Watcher,
+) {
+    // Orders are small and urgent.
+    let _ = stream.set_nodelay(true);
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_WITHIN)
+        .max_headers(64);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(100)
+        .keep_alive_interval(Duration::from_secs(30));
+    let service = TowerToHyperService::new(router);
+    let outcome = match tls {
+        None => {
+            let connection = builder
+                .serve_connection(TokioIo::new(stream), service)
+                .into_owned();
+            watcher.watch(connection).await
+        }
+        Some(acceptor) => {
+            let handshake = tokio::time::timeout(HANDSHAKE_WITHIN, acceptor.accept(stream));
+            let Ok(Ok(stream)) = handshake.await else {
+                return;
+            };
+            let connection = builder
+                .serve_connection(TokioIo::new(stream), service)
+                .into_owned();
+            watcher.watch(connection).await
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(error, "connection ended");
+    }
+}

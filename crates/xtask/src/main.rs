@@ -8,9 +8,12 @@
     reason = "a task runner talks to the person who called it"
 )]
 
+pub mod bench;
 mod run;
 mod test;
 mod tidy;
+
+use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -45,10 +48,7 @@ enum Task {
     /// Run the simulation, on one seed or on many
     Sim(SimOptions),
     /// Build the program and test it with real processes
-    E2e {
-        /// Run only the tests whose names contain this
-        filter: Option<String>,
-    },
+    E2e(E2eOptions),
     /// Measure one part of the program
     Bench {
         /// What to measure
@@ -90,20 +90,45 @@ struct SimOptions {
     from: u64,
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask e2e                       all of them
+  cargo xtask e2e rollback              by name
+  cargo xtask e2e rollback --seed 1729  with the draws of a run that failed")]
+struct E2eOptions {
+    /// Run only the tests whose names contain this
+    filter: Option<String>,
+    /// Draw what is drawn from this seed; the tests find it in PLIMSOLL_SEED
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Bench {
-    /// Appends to the journal
+    /// Appends to the journal, and what an idle server costs
     Journal,
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().task {
-        Task::Test(options) => test::run(&options),
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Test(options) => return test::run(&options),
         Task::Tidy(options) => tidy_alone(&options),
         Task::Sim(options) => sim(&options).check(),
-        Task::E2e { filter } => e2e(filter.as_deref()),
-        Task::Bench { name, json } => bench(name, json),
+        Task::E2e(options) => e2e(&options),
+        Task::Bench { name, json } => match name {
+            Bench::Journal => bench::journal(json),
+        },
         Task::Goldens { update } => goldens(update),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without a backtrace: it would be this program's, and say nothing
+            // about what was asked of it.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -113,7 +138,7 @@ fn tidy_alone(options: &TidyOptions) -> Result<()> {
     }
     let found = tidy::run()?;
     if found > 0 {
-        bail!("{found} house rules are broken");
+        bail!("house rules are broken in {found} places");
     }
     Ok(())
 }
@@ -129,17 +154,16 @@ fn sim(options: &SimOptions) -> Run {
     }
 }
 
-fn e2e(filter: Option<&str>) -> Result<()> {
-    let [build, tests] = test::e2e();
+fn e2e(options: &E2eOptions) -> Result<()> {
+    let [build, mut tests] = test::e2e();
     build.check()?;
-    match filter {
-        Some(filter) => tests.arg(filter).check(),
-        None => tests.check(),
+    if let Some(seed) = options.seed {
+        tests = tests.env("PLIMSOLL_SEED", seed);
     }
-}
-
-fn bench(name: Bench, _json: bool) -> Result<()> {
-    bail!("{name:?} can't be measured yet");
+    if let Some(filter) = &options.filter {
+        tests = tests.arg(filter);
+    }
+    tests.check()
 }
 
 fn goldens(update: bool) -> Result<()> {

@@ -46,7 +46,7 @@ pub(crate) struct Run {
     program: OsString,
     shown: String,
     args: Vec<String>,
-    env: Vec<(&'static str, &'static str)>,
+    env: Vec<(&'static str, String)>,
 }
 
 /// A call of the same cargo that started this program.
@@ -66,8 +66,8 @@ impl Run {
         self
     }
 
-    pub(crate) fn env(mut self, name: &'static str, value: &'static str) -> Run {
-        self.env.push((name, value));
+    pub(crate) fn env(mut self, name: &'static str, value: impl ToString) -> Run {
+        self.env.push((name, value.to_string()));
         self
     }
 
@@ -115,7 +115,7 @@ impl Run {
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.args).current_dir(root());
-        command.envs(self.env.iter().copied());
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         if std::env::var("CI").is_ok_and(|ci| ci == "true") {
             // Half-built state is never reused there, and costs disk and time to write.
             command.env("CARGO_INCREMENTAL", "0");

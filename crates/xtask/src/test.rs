@@ -4,10 +4,10 @@
 //! Invariant: the last line is `N passed, N failed`, and it says `0 failed` only
 //! if every step that was asked for succeeded.
 
-use std::io::Write;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::run::{Counts, Run, cargo};
@@ -107,28 +107,27 @@ pub(crate) fn e2e() -> [Run; 2] {
     ]
 }
 
-pub(crate) fn run(options: &Options) -> Result<()> {
+pub(crate) fn run(options: &Options) -> ExitCode {
     let steps: Vec<Step> = match options.only {
         Some(step) => vec![step],
         None => Step::value_variants().to_vec(),
     };
     if options.list {
         list(&steps);
-        return Ok(());
+        return ExitCode::SUCCESS;
     }
     let mut total = Counts::default();
-    let broken = all(&steps, &mut total);
-    if let Err(problem) = &broken {
+    let done = all(&steps, &mut total);
+    if let Err(problem) = &done {
         println!("\n{problem:#}");
         // A step that fails without a failed test is a failure all the same.
         total.failed = total.failed.max(1);
     }
-    std::io::stderr().flush().context("can't write")?;
     println!("\n{} passed, {} failed", total.passed, total.failed);
-    if broken.is_err() {
-        std::process::exit(1);
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
-    Ok(())
 }
 
 fn list(steps: &[Step]) {
@@ -163,7 +162,7 @@ fn one(step: Step, total: &mut Counts) -> Result<()> {
     if step == Step::Tidy {
         let found = tidy::run()?;
         if found > 0 {
-            bail!("tidy found {found} broken house rules; alone: cargo xtask tidy");
+            bail!("step `tidy` failed in {found} places; alone: cargo xtask tidy");
         }
     }
     for run in step.runs() {

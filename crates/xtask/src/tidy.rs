@@ -101,6 +101,7 @@ pub(crate) fn run() -> Result<usize> {
     found.extend(licences::sources(&files));
     found.extend(licences::duplicates(&policy, &workspace));
     found.sort();
+    found.dedup();
 
     for violation in &found {
         println!("{violation}");

@@ -22,7 +22,7 @@ use crate::run::{Run, cargo};
 
 /// Plimsoll's own tasks.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", after_help = EXAMPLES)]
+#[command(bin_name = "cargo xtask", after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     task: Task,

@@ -91,11 +91,11 @@ impl Run {
             .spawn()
             .with_context(|| format!("can't start `{self}`"))?;
         let pipe = child.stdout.take().context("the pipe was asked for")?;
-        let counts = Arc::new(Mutex::new(Counts::default()));
+        let heard = Arc::new(Mutex::new(Heard::default()));
         let (ended, end) = mpsc::channel();
-        let seen = Arc::clone(&counts);
+        let ear = Arc::clone(&heard);
         std::thread::spawn(move || {
-            tee(pipe, &seen);
+            tee(pipe, &ear);
             // Nobody listens any more when the drain took too long.
             let _ = ended.send(());
         });
@@ -105,10 +105,11 @@ impl Run {
         if end.recv_timeout(DRAIN_MAX).is_err() {
             eprintln!("note: `{self}` left a process behind that still holds its output open");
         }
-        let counts = *counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.closed = true;
         Ok(Outcome {
             success: status.success(),
-            counts,
+            counts: heard.counts,
         })
     }
 
@@ -146,7 +147,15 @@ pub(crate) fn root() -> PathBuf {
     up.to_path_buf()
 }
 
-fn tee(pipe: impl Read, counts: &Mutex<Counts>) {
+/// What a reader passed on so far.
+#[derive(Debug, Default)]
+struct Heard {
+    counts: Counts,
+    /// The command's turn is over; nothing more is shown.
+    closed: bool,
+}
+
+fn tee(pipe: impl Read, heard: &Mutex<Heard>) {
     let mut pipe = BufReader::new(pipe);
     let mut line = Vec::new();
     loop {
@@ -155,11 +164,15 @@ fn tee(pipe: impl Read, counts: &Mutex<Counts>) {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
+        let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+        if heard.closed {
+            return;
+        }
         let mut out = std::io::stdout().lock();
         // Somebody closed our output, as `| head` does; the count still goes on.
         let _ = out.write_all(&line).and_then(|()| out.flush());
         if let Some(more) = test_result(&String::from_utf8_lossy(&line)) {
-            *counts.lock().unwrap_or_else(PoisonError::into_inner) += more;
+            heard.counts += more;
         }
     }
 }

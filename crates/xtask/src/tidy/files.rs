@@ -3,6 +3,7 @@
 //! Invariant: what git ignores is not read, and what is new and not yet added
 //! is, so that a rule is broken on the author's machine first.
 
+use std::io::ErrorKind::{IsADirectory, NotFound};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -22,8 +23,8 @@ pub(super) fn read(root: &Path) -> Result<Vec<File>> {
     for path in paths {
         let bytes = match std::fs::read(root.join(&path)) {
             Ok(bytes) => bytes,
-            // Deleted and not yet committed.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            // Deleted and not yet committed, or a link to a folder.
+            Err(error) if matches!(error.kind(), NotFound | IsADirectory) => continue,
             Err(error) => return Err(error).with_context(|| format!("can't read {path}")),
         };
         // Pictures and the like have no lines to judge.

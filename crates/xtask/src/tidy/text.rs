@@ -32,7 +32,8 @@ pub(super) fn whitespace(files: &[File]) -> Vec<Violation> {
         let mut report = |line: usize, what: &str, fix: &str| {
             found.push(Violation::new(&file.path, line, what, WHY, fix));
         };
-        for (n, line) in file.text.lines().enumerate() {
+        // Not `lines()`, which would hide a carriage return.
+        for (n, line) in file.text.split('\n').enumerate() {
             if line.ends_with([' ', '\t', '\r']) {
                 report(n + 1, "white space at the end of the line", "remove it");
             }
@@ -101,9 +102,9 @@ mod tests {
 
     #[test]
     fn invisible_bytes_are_refused_at_their_line() {
-        let found = whitespace(&file("a.toml", "a = 1 \n\tb = 2\nc = 3"));
+        let found = whitespace(&file("a.toml", "a = 1 \n\tb = 2\r\nc = 3"));
         let lines: Vec<usize> = found.iter().map(|it| it.line).collect();
-        assert_eq!(lines, [1, 2, 3]);
+        assert_eq!(lines, [1, 2, 2, 3]);
     }
 
     #[test]

@@ -1,1 +1,73 @@
-fn main() {}
+//! The `plimsoll` program: parses the command line and calls the crate that does the work.
+//!
+//! Invariant: nothing is decided here. Every command either runs one of the
+//! shells or asks a control plane and shows the answer.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line talks to people"
+)]
+
+mod cli;
+mod commands;
+mod connect;
+mod narrate;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::output::Failure;
+
+fn main() -> ExitCode {
+    wire::install_crypto();
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: can't start: {error}");
+            return ExitCode::from(1);
+        }
+    };
+    let outcome = runtime.block_on(run(cli));
+    // Blocking helpers (a hung health command's pipe) must not keep a finished program alive.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    match outcome {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}
+
+async fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    use commands as c;
+    let ask = &cli.ask;
+    match cli.command {
+        Command::Quickstart(args) => c::drill::quickstart(args).await,
+        Command::Server(args) => c::serve::server(args).await,
+        Command::Agent(args) => c::agent::agent(args, ask).await,
+        Command::Gateway(args) => c::serve::gateway(args, ask).await,
+        Command::Check(args) => c::project::check(&args),
+        Command::Schema => c::project::schema(),
+        Command::Push(args) => c::push::push(args, ask).await,
+        Command::Status(args) => c::status::status(args, ask).await,
+        Command::Releases(args) => c::releases::releases(args, ask).await,
+        Command::Hosts(args) => c::hosts::hosts(args, ask).await,
+        Command::Rollback(args) => c::rollback::rollback(args, ask).await,
+        Command::Approve(args) => c::rollback::approve(&args),
+        Command::Freeze(args) => c::rollback::freeze(args, ask).await,
+        Command::Thaw(args) => c::rollback::thaw(args, ask).await,
+        Command::Journal(args) => c::journal::journal(args, ask).await,
+        Command::Drill(args) => c::drill::drill(args).await,
+        Command::Doctor(args) => c::doctor::doctor(args, ask).await,
+        Command::Completions { shell } => c::project::completions(shell),
+        Command::DrillService(args) => c::drill::service(args).await,
+        Command::DrillAuth(args) => c::drill::auth(args).await,
+        Command::Supervise(args) => c::drill::supervise(args).await,
+    }
+}

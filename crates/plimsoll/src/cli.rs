@@ -1,0 +1,517 @@
+//! The command line's words.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use model::{Digest, EnvironmentName, GatewayName, HostName, ReleaseId, Role, ServiceName};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done; for push: the change is good
+  1  something broke
+  2  the command line is wrong
+  3  refused: the answer says why and what to do next
+  4  the change was rolled back
+  5  the change is still on its way (held, or --no-follow was not given and the wait ended)
+  6  the control plane does not answer
+
+Where the control plane is: --url or PLIMSOLL_URL. Who you are: --token-file,
+PLIMSOLL_TOKEN_FILE or PLIMSOLL_TOKEN.";
+
+/// Keeps API infrastructure up through its own changes.
+#[derive(Debug, Parser)]
+#[command(name = "plimsoll", version, about, after_help = EXIT_CODES, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) ask: Ask,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Where the control plane is, and who asks.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Ask {
+    /// The control plane
+    #[arg(
+        long,
+        global = true,
+        env = "PLIMSOLL_URL",
+        default_value = "http://127.0.0.1:7600",
+        value_name = "URL",
+        help_heading = "Control plane"
+    )]
+    pub(crate) url: String,
+    /// File with your token
+    #[arg(
+        long,
+        global = true,
+        env = "PLIMSOLL_TOKEN_FILE",
+        value_name = "FILE",
+        help_heading = "Control plane"
+    )]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Your token itself; better in the environment than on the command line, where others see it
+    #[arg(
+        long,
+        global = true,
+        env = "PLIMSOLL_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN",
+        help_heading = "Control plane"
+    )]
+    pub(crate) token: Option<String>,
+    /// Trust only the certificates in this PEM file
+    #[arg(
+        long,
+        global = true,
+        env = "PLIMSOLL_CA",
+        value_name = "FILE",
+        help_heading = "Control plane"
+    )]
+    pub(crate) ca: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// See it work: a small fleet on this machine, a good change, a bad one
+    #[command(
+        after_help = "Examples:\n  plimsoll quickstart              stays up, with commands to try\n  plimsoll quickstart --once       ends after the summary"
+    )]
+    Quickstart(QuickstartArgs),
+    /// Propose a change and follow it to every host, or back
+    #[command(
+        after_help = "Examples:\n  plimsoll push api -m 'shorter timeout'\n  plimsoll push api --dry-run\n  plimsoll push api --no-follow --json"
+    )]
+    Push(PushArgs),
+    /// What is released, what is on its way, what is frozen
+    #[command(
+        after_help = "Examples:\n  plimsoll status\n  plimsoll status --json | jq '.services[].active.waiting'"
+    )]
+    Status(JsonArgs),
+    /// List releases, look at one, or let a quarantined bundle come again
+    #[command(
+        after_help = "Examples:\n  plimsoll releases\n  plimsoll releases show 12\n  plimsoll releases lift api DIGEST --reason 'the database was down, not the bundle'"
+    )]
+    Releases(ReleasesArgs),
+    /// List hosts; declare the fleet; make join tokens and people's tokens
+    #[command(
+        after_help = "Examples:\n  plimsoll hosts\n  plimsoll hosts apply plimsoll.toml\n  plimsoll hosts join-token web-01\n  plimsoll hosts token ada --role author"
+    )]
+    Hosts(HostsArgs),
+    /// Go back. Never refused but for a target that was never good
+    #[command(
+        after_help = "Examples:\n  plimsoll rollback api\n  plimsoll rollback api --release 12 --reason 'orders fail'\n  plimsoll rollback api --to DIGEST"
+    )]
+    Rollback(RollbackArgs),
+    /// Approve a high-risk change of somebody else
+    Approve(ApproveArgs),
+    /// Stop releases of a service, or all; rollbacks go on working
+    #[command(
+        after_help = "Examples:\n  plimsoll freeze --reason 'fair day'\n  plimsoll freeze api --reason 'database move'"
+    )]
+    Freeze(FreezeArgs),
+    /// End a freeze
+    Thaw(FreezeArgs),
+    /// Read, export and verify the journal
+    #[command(
+        after_help = "Examples:\n  plimsoll journal tail --follow\n  plimsoll journal verify --data /var/lib/plimsoll\n  plimsoll journal export --data /var/lib/plimsoll > events.jsonl"
+    )]
+    Journal(JournalArgs),
+    /// Run an incident report: a real outage, and what contains it
+    #[command(
+        after_help = "Examples:\n  plimsoll drill api-infrastructure\n  plimsoll drill api-infrastructure --unguarded\n  plimsoll drill api-infrastructure --json"
+    )]
+    Drill(DrillArgs),
+    /// Run the control plane
+    #[command(
+        after_help = "Examples:\n  plimsoll server --data /var/lib/plimsoll --project plimsoll.toml\n  plimsoll server --data DIR --listen 0.0.0.0:7600 --tls-cert cert.pem --tls-key key.pem"
+    )]
+    Server(ServerArgs),
+    /// Run the agent of a host, or tell it to go back without the control plane
+    #[command(
+        after_help = "Examples:\n  plimsoll agent --config /etc/plimsoll/agent.toml --join-token pls_…\n  plimsoll agent revert --local --config /etc/plimsoll/agent.toml\n  plimsoll agent status --config /etc/plimsoll/agent.toml"
+    )]
+    Agent(AgentArgs),
+    /// Run a gateway: a reverse proxy that routes and counts by bundle and tenant
+    #[command(
+        after_help = "Example:\n  plimsoll gateway --name edge-1 --environment production --serve api=0.0.0.0:8080"
+    )]
+    Gateway(GatewayArgs),
+    /// Check a plimsoll.toml: every problem, with its place
+    #[command(after_help = "Example:\n  plimsoll check plimsoll.toml")]
+    Check(CheckArgs),
+    /// Print the JSON Schema of plimsoll.toml, for editors
+    #[command(after_help = "Example:\n  plimsoll schema > plimsoll.schema.json")]
+    Schema,
+    /// Look for what is in the way: connection, token, clock, hosts
+    Doctor(JsonArgs),
+    /// Print completions for your shell
+    #[command(
+        after_help = "Example:\n  plimsoll completions bash > /etc/bash_completion.d/plimsoll"
+    )]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// The API server of drills: blocking threads, bounded queue
+    #[command(hide = true)]
+    DrillService(drill::service::ServiceArgs),
+    /// The authentication service of drills
+    #[command(hide = true)]
+    DrillAuth(drill::auth::AuthArgs),
+    /// The init system of drills: keeps one program running
+    #[command(hide = true)]
+    Supervise(drill::supervise::SuperviseArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JsonArgs {
+    /// Answer in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QuickstartArgs {
+    /// Folder to work in; made when missing, must be empty or a former quickstart's
+    #[arg(long, default_value = "plimsoll-quickstart", value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// End after the summary
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Print the summary in JSON (with --once)
+    #[arg(long, requires = "once")]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DrillArgs {
+    /// Which; without it the drills are listed
+    pub(crate) name: Option<String>,
+    /// All gates and waves off: the outage must happen as it was recorded
+    #[arg(long)]
+    pub(crate) unguarded: bool,
+    /// Answer in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Keep the folder with configuration, journal and logs, and say where it is
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PushArgs {
+    /// Which service of plimsoll.toml; may be left out if there is one
+    pub(crate) service: Option<ServiceName>,
+    /// Why, for whoever reads the journal
+    #[arg(short, long, default_value = "", value_name = "TEXT")]
+    pub(crate) message: String,
+    /// The project file
+    #[arg(long, default_value = "plimsoll.toml", value_name = "FILE")]
+    pub(crate) project: PathBuf,
+    /// Show what would be proposed; change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Propose and return at once
+    #[arg(long)]
+    pub(crate) no_follow: bool,
+    /// Stop following (not the release) after so long
+    #[arg(long, default_value = "2h", value_name = "TIME")]
+    pub(crate) wait: jiff::SignedDuration,
+    /// Answer in JSON, one object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReleasesArgs {
+    #[command(subcommand)]
+    pub(crate) what: Option<ReleasesCommand>,
+    /// Of this service alone
+    #[arg(long)]
+    pub(crate) service: Option<ServiceName>,
+    /// Answer in JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReleasesCommand {
+    /// One release with its waves
+    Show {
+        /// Its number
+        id: u64,
+        /// Go on showing it until it is over
+        #[arg(long)]
+        follow: bool,
+    },
+    /// Let a rolled-back bundle be proposed again
+    Lift {
+        /// Of which service
+        service: ServiceName,
+        /// Which bundle, 64 hex digits
+        digest: Digest,
+        /// Why it was not the bundle's fault
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HostsArgs {
+    #[command(subcommand)]
+    pub(crate) what: Option<HostsCommand>,
+    /// Answer in JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HostsCommand {
+    /// Declare environments, hosts and services from a project file
+    Apply {
+        /// The project file
+        #[arg(default_value = "plimsoll.toml")]
+        project: PathBuf,
+    },
+    /// Make a one-time token with which a host's agent may join
+    JoinToken {
+        /// Which host
+        host: HostName,
+        /// Void after so long
+        #[arg(long, default_value = "1h", value_name = "TIME")]
+        valid: jiff::SignedDuration,
+    },
+    /// Make a token for a person, a pipeline or a gateway
+    Token {
+        /// Whose; shown as author and actor
+        name: String,
+        /// viewer, author, approver, operator, or agent (for gateways)
+        #[arg(long)]
+        role: Role,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RollbackArgs {
+    /// Which service
+    pub(crate) service: ServiceName,
+    /// Undo this release; without it the one on its way, else the newest good one
+    #[arg(long, value_parser = release_id)]
+    pub(crate) release: Option<ReleaseId>,
+    /// Go to this bundle, one that was good; without it each host's own last good
+    #[arg(long, value_name = "DIGEST")]
+    pub(crate) to: Option<Digest>,
+    /// Why
+    #[arg(long, default_value = "")]
+    pub(crate) reason: String,
+    /// Return at once instead of following
+    #[arg(long)]
+    pub(crate) no_follow: bool,
+    /// Answer in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn release_id(text: &str) -> Result<ReleaseId, std::num::ParseIntError> {
+    text.parse().map(ReleaseId)
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApproveArgs {
+    /// Which release
+    pub(crate) release: u64,
+    /// Answer in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FreezeArgs {
+    /// Which service; everything without it
+    pub(crate) service: Option<ServiceName>,
+    /// Why
+    #[arg(long)]
+    pub(crate) reason: String,
+    /// Answer in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JournalArgs {
+    #[command(subcommand)]
+    pub(crate) what: JournalCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JournalCommand {
+    /// What happened, from the control plane
+    Tail {
+        /// Go on as things happen
+        #[arg(short, long)]
+        follow: bool,
+        /// Begin after this position; without it the newest 20 are shown
+        #[arg(long, value_name = "POSITION")]
+        after: Option<u64>,
+        /// Answer in JSON, one record a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check the hash chain of a journal on this machine's disk; the server may run meanwhile
+    Verify {
+        /// The control plane's data folder
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// Answer in JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a journal on this machine's disk as JSON lines in CloudEvents form
+    Export {
+        /// The control plane's data folder
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// Begin after this position
+        #[arg(long, default_value_t = 0, value_name = "POSITION")]
+        after: u64,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// Journal, blobs, keys and the first operator token live here
+    #[arg(long, default_value = "plimsoll-data", value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// Where to listen
+    #[arg(long, default_value = "127.0.0.1:7600", value_name = "ADDRESS")]
+    pub(crate) listen: SocketAddr,
+    /// Declare the fleet from this project file at start
+    #[arg(long, value_name = "FILE")]
+    pub(crate) project: Option<PathBuf>,
+    /// Certificate chain in PEM; with it the API speaks TLS
+    #[arg(long, requires = "tls_key", value_name = "FILE")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Its private key in PEM
+    #[arg(long, requires = "tls_cert", value_name = "FILE")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Requests in flight get so long when the server is told to stop
+    #[arg(long, default_value = "5s", value_name = "TIME")]
+    pub(crate) drain: jiff::SignedDuration,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    /// What to log: error, warn, info, debug, or a filter like `server=debug,info`
+    #[arg(
+        long,
+        env = "PLIMSOLL_LOG",
+        default_value = "info",
+        value_name = "FILTER"
+    )]
+    pub(crate) log: String,
+    /// Log as JSON, one object a line
+    #[arg(long)]
+    pub(crate) log_json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct AgentArgs {
+    #[command(subcommand)]
+    pub(crate) what: Option<AgentCommand>,
+    /// The agent's configuration
+    #[arg(long, default_value = "/etc/plimsoll/agent.toml", value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// One-time token; needed the first time only
+    #[arg(
+        long,
+        env = "PLIMSOLL_JOIN_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
+    pub(crate) join_token: Option<String>,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentCommand {
+    /// Go back to the last good bundle of this host, without the control plane
+    Revert {
+        /// Really here, by this host alone
+        #[arg(long, required = true)]
+        local: bool,
+        /// The agent's configuration
+        #[arg(long, default_value = "/etc/plimsoll/agent.toml", value_name = "FILE")]
+        config: PathBuf,
+        /// Which service; may be left out if there is one
+        #[arg(long)]
+        service: Option<ServiceName>,
+        /// Another kept bundle instead of the last good one
+        #[arg(long, value_name = "DIGEST")]
+        to: Option<Digest>,
+        /// Answer in JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// What this host runs, and what it is doing
+    Status {
+        /// The agent's configuration
+        #[arg(long, default_value = "/etc/plimsoll/agent.toml", value_name = "FILE")]
+        config: PathBuf,
+        /// Answer in JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GatewayArgs {
+    /// This gateway's name
+    #[arg(long)]
+    pub(crate) name: GatewayName,
+    /// Whose traffic it carries
+    #[arg(long)]
+    pub(crate) environment: EnvironmentName,
+    /// A service and where to listen for it; may be given more than once
+    #[arg(long, required = true, value_parser = serve, value_name = "SERVICE=ADDRESS")]
+    pub(crate) serve: Vec<(ServiceName, SocketAddr)>,
+    /// Health, metrics and routes for operators; keep it on loopback
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) admin: Option<SocketAddr>,
+    /// The last good routing is kept here, to serve on without the control plane
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+    /// A request that takes longer is answered with 504
+    #[arg(long, default_value = "10s", value_name = "TIME")]
+    pub(crate) deadline: jiff::SignedDuration,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+fn serve(text: &str) -> Result<(ServiceName, SocketAddr), String> {
+    let (service, address) = text
+        .split_once('=')
+        .ok_or_else(|| "write it like api=127.0.0.1:8080".to_owned())?;
+    let service = service
+        .parse()
+        .map_err(|error: model::InvalidName| error.to_string())?;
+    let address = address
+        .parse()
+        .map_err(|_| format!("{address:?} is no address like 127.0.0.1:8080"))?;
+    Ok((service, address))
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The project file
+    #[arg(default_value = "plimsoll.toml")]
+    pub(crate) project: PathBuf,
+    /// Answer in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}

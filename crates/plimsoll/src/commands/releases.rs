@@ -1,0 +1,97 @@
+//! `plimsoll releases`.
+
+use std::process::ExitCode;
+
+use model::{Millis, ReleaseId};
+use wire::api::{Done, LiftRequest, ReleaseView};
+use wire::client::Fetched;
+
+use crate::cli::{Ask, ReleasesArgs, ReleasesCommand};
+use crate::connect;
+use crate::narrate::{self, state_word};
+use crate::output::{self, Failure, print_table, table};
+
+pub(crate) async fn releases(args: ReleasesArgs, ask: &Ask) -> Result<ExitCode, Failure> {
+    let client = connect::client(ask)?;
+    match args.what {
+        None => {
+            let releases = client.releases(args.service.as_ref()).await?;
+            if args.json {
+                output::json(&releases)?;
+            } else {
+                list(&releases);
+            }
+        }
+        Some(ReleasesCommand::Show { id, follow: true }) => {
+            let wait = std::time::Duration::from_secs(24 * 3600);
+            return narrate::follow(&client, ReleaseId(id), wait, args.json).await;
+        }
+        Some(ReleasesCommand::Show { id, follow: false }) => {
+            let fetched = client
+                .release(ReleaseId(id), "", std::time::Duration::ZERO)
+                .await?;
+            let Fetched::New(release, _) = fetched else {
+                return Err(Failure::broken(
+                    "the control plane answered 304 to an unconditional request",
+                ));
+            };
+            if args.json {
+                output::json(&release)?;
+            } else {
+                for line in narrate::release_lines(&release) {
+                    println!("{line}");
+                }
+            }
+        }
+        Some(ReleasesCommand::Lift {
+            service,
+            digest,
+            reason,
+        }) => {
+            let request = LiftRequest {
+                service,
+                digest,
+                reason,
+            };
+            let done: Done = client.post("/v1/quarantine/lift", &request).await?;
+            if args.json {
+                output::json(&done)?;
+            } else {
+                println!("{}", done.detail);
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(releases: &[ReleaseView]) {
+    if releases.is_empty() {
+        println!("no releases yet; begin with `plimsoll push`");
+        return;
+    }
+    let mut table = table(&[
+        "RELEASE", "SERVICE", "BUNDLE", "STATE", "AUTHOR", "PROPOSED", "TOOK", "HOSTS", "FAILED",
+        "MESSAGE",
+    ]);
+    for release in releases {
+        let took = release
+            .ended_at
+            .map(|at| Millis::between(release.proposed_at, at).to_string());
+        table.add_row([
+            release.id.to_string(),
+            release.service.to_string(),
+            release.digest.short(),
+            state_word(release.state),
+            release.author.clone(),
+            format!("{:.0}", release.proposed_at),
+            took.unwrap_or_else(|| "-".into()),
+            format!(
+                "{}/{}",
+                release.exposure.hosts, release.exposure.hosts_total
+            ),
+            format!("{}/{}", release.exposure.failed, release.exposure.requests),
+            release.message.clone(),
+        ]);
+    }
+    print_table(&table);
+}

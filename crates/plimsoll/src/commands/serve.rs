@@ -1,0 +1,81 @@
+//! `plimsoll server` and `plimsoll gateway`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use server::ServerConfig;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Ask, GatewayArgs, LogArgs, ServerArgs};
+use crate::commands::project;
+use crate::output::Failure;
+
+/// Logs go to standard error; standard output is for answers.
+pub(crate) fn start_logs(args: &LogArgs) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(&args.log)
+        .map_err(|error| Failure::broken(format!("--log {:?}: {error}", args.log)))?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    if args.log_json {
+        builder.json().init();
+    } else {
+        builder
+            .with_ansi(crate::output::err_colour())
+            .with_target(false)
+            .init();
+    }
+    Ok(())
+}
+
+/// Turns true at the first SIGTERM or SIGINT.
+pub(crate) fn stop_signal() -> Result<watch::Receiver<bool>, Failure> {
+    let (sender, receiver) = watch::channel(false);
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::broken)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::broken)?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("told to stop; draining");
+        sender.send_replace(true);
+        // Kept, because a dropped sender would look like an error to late subscribers.
+        std::future::pending::<()>().await;
+    });
+    Ok(receiver)
+}
+
+pub(crate) async fn server(args: ServerArgs) -> Result<ExitCode, Failure> {
+    start_logs(&args.log)?;
+    let topology = match &args.project {
+        Some(path) => Some(project::read(path)?.topology),
+        None => None,
+    };
+    let tls = args.tls_cert.zip(args.tls_key);
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let config = ServerConfig {
+        data: args.data,
+        listen: args.listen,
+        tls,
+        topology,
+        drain: Duration::try_from(args.drain).unwrap_or_default(),
+    };
+    let stop = stop_signal()?;
+    let started = |started: server::Started| {
+        // One line on standard output, so that scripts can wait for it and learn the port.
+        println!("listening on {scheme}://{}", started.address);
+        println!("operator token in {}", started.token_file.display());
+    };
+    server::run(config, stop, started)
+        .await
+        .map_err(Failure::broken)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn gateway(args: GatewayArgs, ask: &Ask) -> Result<ExitCode, Failure> {
+    let _ = (args, ask);
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,1 @@
+//! Laws that can fail, and runs that don't.

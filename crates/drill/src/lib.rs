@@ -6,10 +6,15 @@
 //! it. Invariant: no part has a switch that says "fail"; every fault is a
 //! state of real sockets, threads and processes.
 
+pub mod api_infrastructure;
 pub mod auth;
 pub mod load;
+pub mod outcome;
+pub mod process;
+pub mod quickstart;
 pub mod service;
 pub mod supervise;
+pub mod world;
 
 use std::time::Duration;
 

@@ -24,6 +24,7 @@ use crate::output::Failure;
 
 fn main() -> ExitCode {
     wire::install_crypto();
+    end_with_parent();
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -41,6 +42,17 @@ fn main() -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(failure) => failure.report(),
+    }
+}
+
+/// Quickstart and drills start many processes; none may outlive them, not
+/// even when they are killed without a chance to clean up.
+fn end_with_parent() {
+    use rustix::process::{Signal, set_parent_process_death_signal};
+    if std::env::var_os(drill::world::DIE_WITH_PARENT).is_some()
+        && let Err(error) = set_parent_process_death_signal(Some(Signal::TERM))
+    {
+        eprintln!("warning: this process may outlive the one that started it: {error}");
     }
 }
 

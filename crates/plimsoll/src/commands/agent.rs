@@ -2,10 +2,91 @@
 
 use std::process::ExitCode;
 
-use crate::cli::{AgentArgs, Ask};
-use crate::output::Failure;
+use agent::{AgentConfig, ServiceStatus};
+
+use crate::cli::{AgentArgs, AgentCommand, Ask};
+use crate::commands::serve::{start_logs, stop_signal};
+use crate::output::{self, Failure, Paint, paint};
 
 pub(crate) async fn agent(args: AgentArgs, ask: &Ask) -> Result<ExitCode, Failure> {
-    let _ = (args, ask);
+    match args.what {
+        None => run(args, ask).await,
+        Some(AgentCommand::Revert { local: _, config, service, to, json }) => {
+            let config = AgentConfig::read(&config).map_err(Failure::broken)?;
+            let service = match (service, config.services.keys().next()) {
+                (Some(service), _) => service,
+                (None, Some(only)) if config.services.len() == 1 => only.clone(),
+                (None, _) => {
+                    let names: Vec<&str> =
+                        config.services.keys().map(model::ServiceName::as_str).collect();
+                    return Err(Failure::broken("which service?")
+                        .next(format!("Name one with --service: {}.", names.join(", "))));
+                }
+            };
+            let status = agent::revert_local(&config, &service, to).await.map_err(|error| {
+                Failure::broken(error)
+                    .next("`plimsoll agent status` shows what this host runs and which bundles it kept.")
+                    .with_json(json)
+            })?;
+            if json {
+                output::json(&status)?;
+            } else {
+                println!("{}", paint(Paint::Green, "this host is back"));
+                show(&status);
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(AgentCommand::Status { config, json }) => {
+            let config = AgentConfig::read(&config).map_err(Failure::broken)?;
+            let status = agent::status(&config.state_dir).await.map_err(Failure::broken)?;
+            if json {
+                output::json(&status)?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            let alive = if status.alive { "the agent runs" } else { "no agent runs; this is what is on disk" };
+            let control = if status.control_reachable { "reachable" } else { "not heard from" };
+            println!("{}: {alive}, control plane {control}, {} reports unsent", status.host, status.unsent_reports);
+            for service in &status.services {
+                show(service);
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn show(service: &ServiceStatus) {
+    let health = match service.healthy {
+        Some(true) => paint(Paint::Green, "healthy"),
+        Some(false) => paint(Paint::Red, "unhealthy"),
+        None => "health unknown".to_owned(),
+    };
+    println!(
+        "  {} runs {}, generation {}, {health}: {}",
+        service.service,
+        service.running.short(),
+        service.generation,
+        service.detail
+    );
+    let kept: Vec<String> = service.kept.iter().map(model::Digest::short).collect();
+    println!("    goes back to {}; kept: {}", service.good.short(), kept.join(", "));
+}
+
+async fn run(args: AgentArgs, ask: &Ask) -> Result<ExitCode, Failure> {
+    start_logs(&args.log)?;
+    let mut config = AgentConfig::read(&args.config).map_err(Failure::broken)?;
+    if args.join_token.is_some() {
+        config.join_token = args.join_token;
+    }
+    if ask.ca.is_some() {
+        config.ca.clone_from(&ask.ca);
+    }
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let mut stop = stop_signal()?;
+    let token = shutdown.clone();
+    tokio::spawn(async move {
+        let _ = stop.wait_for(|stop| *stop).await;
+        token.cancel();
+    });
+    agent::run(config, shutdown).await.map_err(Failure::broken)?;
     Ok(ExitCode::SUCCESS)
 }

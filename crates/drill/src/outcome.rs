@@ -1,0 +1,262 @@
+//! What came out of a drill: the numbers, and what happened when.
+
+use comfy_table::{ContentArrangement, Table, presets};
+use jiff::Timestamp;
+use model::{Event, OrderKind, Verdict};
+use serde::Serialize;
+use wire::api::JournalRecord;
+
+/// The result of a drill, as `--json` prints it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Outcome {
+    /// Which drill.
+    pub drill: String,
+    /// `unguarded` or `guarded`.
+    pub mode: &'static str,
+    /// Requests from the change to the end.
+    pub requests: Requests,
+    /// Customers.
+    pub tenants: Tenants,
+    /// Production hosts that the change reached.
+    pub hosts_touched: u32,
+    /// Of so many.
+    pub hosts: u32,
+    /// Which layer stopped it.
+    pub stopped_by: Option<String>,
+    /// From the first failed request to the decision to go back, in seconds.
+    pub detect_s: Option<f64>,
+    /// From that decision until every host was back, in seconds.
+    pub rollback_s: Option<f64>,
+    /// From the first failed request to the last, in seconds: after it service was restored.
+    pub restored_s: Option<f64>,
+    /// The longest time in which at least 95 % of requests failed, in seconds.
+    pub outage_s: f64,
+    /// What happened when.
+    pub timeline: Vec<Moment>,
+    /// Whether the drill showed what it must.
+    pub passed: bool,
+    /// Each thing it must show.
+    pub checks: Vec<Check>,
+}
+
+/// Requests of customers.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Requests {
+    /// Sent.
+    pub total: u64,
+    /// Failed.
+    pub failed: u64,
+}
+
+/// Customers.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Tenants {
+    /// Who sent requests.
+    pub total: u64,
+    /// Who had one fail.
+    pub hit: u64,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, Serialize)]
+pub struct Moment {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub event: String,
+}
+
+/// Something a drill must show.
+#[derive(Debug, Clone, Serialize)]
+pub struct Check {
+    /// What.
+    pub what: String,
+    /// What was seen.
+    pub seen: String,
+    /// Whether that is enough.
+    pub ok: bool,
+}
+
+impl Check {
+    /// A check.
+    pub fn new(what: &str, seen: String, ok: bool) -> Check {
+        Check {
+            what: what.into(),
+            seen,
+            ok,
+        }
+    }
+}
+
+impl Outcome {
+    /// The outcome for people: numbers, timeline, checks.
+    pub fn table(&self, recorded: &[(&str, &str)]) -> String {
+        let seconds =
+            |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.1} s"));
+        let share = |part: u64, whole: u64| {
+            let percent = 100.0 * part as f64 / (whole.max(1)) as f64;
+            format!("{part} of {whole} ({percent:.1} %)")
+        };
+        let rows = [
+            (
+                "requests failed",
+                share(self.requests.failed, self.requests.total),
+            ),
+            ("customers hit", share(self.tenants.hit, self.tenants.total)),
+            (
+                "production hosts touched",
+                format!("{} of {}", self.hosts_touched, self.hosts),
+            ),
+            (
+                "longest time with 95 % failing",
+                format!("{:.1} s", self.outage_s),
+            ),
+            (
+                "stopped by",
+                self.stopped_by.clone().unwrap_or_else(|| "nothing".into()),
+            ),
+            ("first failure to decision", seconds(self.detect_s)),
+            ("decision to every host back", seconds(self.rollback_s)),
+            ("first failure to last", seconds(self.restored_s)),
+        ];
+        let mut table = Table::new();
+        table
+            .load_style(presets::NOTHING)
+            .set_content_arrangement(ContentArrangement::Disabled);
+        table.set_header([
+            format!("{} {}", self.drill, self.mode),
+            "here".into(),
+            "recorded".into(),
+        ]);
+        for (what, here) in rows {
+            let known = recorded.iter().find(|(name, _)| *name == what);
+            let known = known.map_or("", |(_, value)| value);
+            table.add_row([what, &here, known]);
+        }
+        let mut text = trimmed(&table);
+        text.push('\n');
+        text.push_str(&timeline(&self.timeline));
+        text.push('\n');
+        for check in &self.checks {
+            let mark = if check.ok { "ok  " } else { "FAIL" };
+            text.push_str(&format!("{mark} {}: {}\n", check.what, check.seen));
+        }
+        text
+    }
+}
+
+/// Moments as lines, with seconds since the first.
+pub fn timeline(moments: &[Moment]) -> String {
+    let Some(first) = moments.first() else {
+        return String::new();
+    };
+    let mut text = String::new();
+    for moment in moments {
+        let since = seconds_between(first.at, moment.at);
+        let clock = moment.at.strftime("%H:%M:%S");
+        text.push_str(&format!("{clock} {since:>+7.1} s  {}\n", moment.event));
+    }
+    text
+}
+
+/// A table without trailing spaces.
+pub fn trimmed(table: &Table) -> String {
+    table
+        .to_string()
+        .lines()
+        .map(|line| format!("{}\n", line.trim_end()))
+        .collect()
+}
+
+/// Seconds from `a` to `b`, with their fraction.
+pub fn seconds_between(a: Timestamp, b: Timestamp) -> f64 {
+    b.duration_since(a).as_secs_f64()
+}
+
+/// What the journal tells of one release, for a timeline.
+pub fn from_journal(records: &[JournalRecord], release: model::ReleaseId) -> Vec<Moment> {
+    let mut moments = Vec::new();
+    for record in records {
+        let event = match &record.event {
+            Event::ReleaseProposed {
+                release: id,
+                author,
+                message,
+                ..
+            } if *id == release => {
+                format!("release {id} proposed by {author}: {message}")
+            }
+            Event::StageStarted {
+                release: id,
+                environment,
+                ..
+            } if *id == release => {
+                format!("enters {environment}")
+            }
+            Event::HostOrdered { order } if order.release == release => match order.kind {
+                OrderKind::Forward => format!("{} is changed", order.host),
+                OrderKind::Rollback => format!("{} is told to go back", order.host),
+            },
+            Event::HostFailed {
+                host,
+                phase,
+                reason,
+                ..
+            } => format!("{host} at {phase}: {reason}"),
+            Event::HostHealthChanged {
+                host,
+                healthy: false,
+                reason,
+                ..
+            } => {
+                format!("{host} is unhealthy: {reason}")
+            }
+            Event::WaveJudged {
+                release: id,
+                environment,
+                wave,
+                verdict,
+                ..
+            } if *id == release => {
+                let wave = wave + 1;
+                match verdict {
+                    Verdict::Pass { evidence } => {
+                        format!(
+                            "{environment} wave {wave} passed ({} requests)",
+                            evidence.canary.requests
+                        )
+                    }
+                    Verdict::Fail { rule, reason, .. } => {
+                        format!("{environment} wave {wave} failed, {rule}: {reason}")
+                    }
+                    Verdict::Insufficient { needs } => {
+                        format!("{environment} wave {wave} needs {needs}")
+                    }
+                }
+            }
+            Event::ReleaseGood { release: id, .. } if *id == release => {
+                format!("release {id} is good")
+            }
+            Event::RollbackStarted {
+                release: id, by, ..
+            } if *id == release => {
+                format!("rollback begins, decided by {by}")
+            }
+            Event::RollbackCompleted {
+                release: id,
+                took_ms,
+            } if *id == release => {
+                format!("every host is back, {took_ms}")
+            }
+            Event::DigestQuarantined { release: id, .. } if *id == release => {
+                "bundle quarantined".into()
+            }
+            _ => continue,
+        };
+        moments.push(Moment {
+            at: record.at,
+            event,
+        });
+    }
+    moments
+}

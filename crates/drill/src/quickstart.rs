@@ -1,0 +1,210 @@
+//! `plimsoll quickstart`: ten minutes' worth in one.
+//!
+//! A small fleet of real processes under traffic; a good change goes through
+//! test and production wave by wave; a bad one is stopped and goes back by itself.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use serde::Serialize;
+use wire::api::ReleaseView;
+
+use crate::api_infrastructure::{RATE_PER_S, TENANTS, customers};
+use crate::load::{LoadHandle, LoadReport};
+use crate::outcome::{seconds_between, trimmed};
+use crate::world::{Shape, World};
+
+/// What came out.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary {
+    /// The good change and the bad one.
+    pub changes: Vec<Row>,
+    /// Requests of customers over the whole run.
+    pub requests: u64,
+    /// Of these, failed.
+    pub failed: u64,
+    /// From the start to this summary, in seconds.
+    pub took_s: f64,
+    /// The good change became good, and the bad one was rolled back.
+    pub passed: bool,
+}
+
+/// One change.
+#[derive(Debug, Clone, Serialize)]
+pub struct Row {
+    /// What it was.
+    pub change: &'static str,
+    /// How it ended.
+    pub ended: String,
+    /// Production hosts it reached.
+    pub hosts: String,
+    /// Requests it answered.
+    pub requests: u64,
+    /// Of these, failed.
+    pub failed: u64,
+    /// Customers it met.
+    pub tenants: u64,
+    /// Customers who had a request fail.
+    pub tenants_hit: u64,
+    /// From push to end, in seconds.
+    pub took_s: f64,
+    /// From the decision to go back until every host was back, in seconds.
+    pub rollback_s: Option<f64>,
+}
+
+/// A quickstart that goes on after its summary.
+pub struct Quickstart {
+    /// The fleet.
+    pub world: World,
+    load: LoadHandle,
+    /// What came out so far.
+    pub summary: Summary,
+}
+
+/// Brings the fleet up, pushes both changes. `tell` hears each step; the
+/// pushes print by themselves, to standard error when `quiet`.
+///
+/// # Errors
+/// When the folder is in use for something else, or the fleet doesn't come up.
+pub async fn run(folder: &Path, quiet: bool, tell: &mut dyn FnMut(&str)) -> Result<Quickstart> {
+    let began = Timestamp::now();
+    make_room(folder)?;
+    let world = World::start(folder, Shape::default(), tell).await?;
+    tell(&format!(
+        "customers: {RATE_PER_S} requests/s of {TENANTS} tenants"
+    ));
+    let load = customers(&world)?;
+    tell("\nA good change: a new version of the configuration");
+    world.write_config("2", world.auth)?;
+    let good = push(&world, "version 2", quiet).await?;
+    tell("\nA bad one: production's authentication moves to an address where nobody answers");
+    world.write_config("3", world.blackhole)?;
+    let bad = push(&world, "new address for authentication", quiet).await?;
+    let report = load.snapshot();
+    let summary = summary(&report, &good, &bad, began);
+    Ok(Quickstart {
+        world,
+        load,
+        summary,
+    })
+}
+
+impl Quickstart {
+    /// Ends everything.
+    pub async fn stop(self) {
+        self.load.stop().await;
+        self.world.stop().await;
+    }
+}
+
+/// A former quickstart's folder is cleared; anybody else's is left alone.
+fn make_room(folder: &Path) -> Result<()> {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Ok(());
+    };
+    let names: Vec<String> = entries
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<Result<_>>()?;
+    const OURS: [&str; 5] = ["data", "gateway", "hosts", "logs", "project"];
+    if let Some(other) = names.iter().find(|name| !OURS.contains(&name.as_str())) {
+        bail!(
+            "{} is not empty and not a quickstart's: it holds {other}; name another folder with --dir",
+            folder.display()
+        );
+    }
+    for name in &names {
+        std::fs::remove_dir_all(folder.join(name))
+            .with_context(|| format!("can't clear {}", folder.join(name).display()))?;
+    }
+    Ok(())
+}
+
+/// Pushes as the user would, before the user's eyes, and asks how it ended.
+async fn push(world: &World, message: &str, quiet: bool) -> Result<ReleaseView> {
+    let mut command = world.command(&["push", "api", "-m", message]);
+    if quiet {
+        command.stdout(Stdio::null());
+    }
+    let status = command
+        .stdin(Stdio::null())
+        .status()
+        .await
+        .context("plimsoll push")?;
+    let releases = world.client.releases(None).await?;
+    let newest = releases.into_iter().next();
+    newest.with_context(|| format!("plimsoll push ended with {status} and proposed nothing"))
+}
+
+fn summary(
+    report: &LoadReport,
+    good: &ReleaseView,
+    bad: &ReleaseView,
+    began: Timestamp,
+) -> Summary {
+    let row = |change, release: &ReleaseView| Row {
+        change,
+        ended: release.state.to_string(),
+        hosts: format!(
+            "{} of {}",
+            release.exposure.hosts, release.exposure.hosts_total
+        ),
+        requests: release.exposure.requests,
+        failed: release.exposure.failed,
+        tenants: release.exposure.tenants,
+        tenants_hit: release.exposure.tenants_hit,
+        took_s: release
+            .ended_at
+            .map_or(0.0, |at| seconds_between(release.proposed_at, at)),
+        rollback_s: release
+            .rollback
+            .as_ref()
+            .and_then(|rollback| rollback.took_ms.map(|took| took as f64 / 1000.0)),
+    };
+    let passed = good.state == wire::api::ReleaseState::Good
+        && bad.state == wire::api::ReleaseState::RolledBack;
+    Summary {
+        changes: vec![row("good change", good), row("bad change", bad)],
+        requests: report.total.sent,
+        failed: report.total.failed,
+        took_s: seconds_between(began, Timestamp::now()),
+        passed,
+    }
+}
+
+impl Summary {
+    /// For people.
+    pub fn table(&self) -> String {
+        use comfy_table::{ContentArrangement, Table, presets};
+        let mut table = Table::new();
+        table
+            .load_style(presets::NOTHING)
+            .set_content_arrangement(ContentArrangement::Disabled);
+        table.set_header([
+            "", "ended", "hosts", "requests", "failed", "tenants", "hit", "took", "way back",
+        ]);
+        for row in &self.changes {
+            table.add_row([
+                row.change.to_owned(),
+                row.ended.clone(),
+                row.hosts.clone(),
+                row.requests.to_string(),
+                row.failed.to_string(),
+                row.tenants.to_string(),
+                row.tenants_hit.to_string(),
+                format!("{:.1} s", row.took_s),
+                row.rollback_s
+                    .map_or_else(|| "-".into(), |s| format!("{s:.1} s")),
+            ]);
+        }
+        let percent = 100.0 * self.failed as f64 / self.requests.max(1) as f64;
+        format!(
+            "{}\n{} requests in all, {} failed ({percent:.2} %); {:.0} s from start to here\n",
+            trimmed(&table),
+            self.requests,
+            self.failed,
+            self.took_s
+        )
+    }
+}

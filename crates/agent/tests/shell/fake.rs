@@ -88,6 +88,11 @@ impl Fake {
         self.inner.lock().unwrap()
     }
 
+    fn now(&self) -> (u64, bool) {
+        let inner = self.inner();
+        (inner.version, inner.dead)
+    }
+
     /// Uploads contents and orders the bundle.
     pub(crate) fn order(&self, dispatch: &Dispatch, contents: &[&[u8]]) {
         let mut inner = self.inner();
@@ -149,7 +154,7 @@ async fn events(State(fake): State<Fake>) -> Response {
         async move {
             loop {
                 tokio::time::sleep(Duration::from_millis(20)).await;
-                let (version, dead) = (fake.inner().version, fake.inner().dead);
+                let (version, dead) = fake.now();
                 if dead {
                     return None;
                 }

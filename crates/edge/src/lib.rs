@@ -1,1 +1,20 @@
-//! One gateway as a pure machine: routing by weights, sticky by tenant.
+//! One gateway as a pure machine: which backend answers a request, and what is
+//! counted of it. No sockets, no clock: `now` is handed in.
+//!
+//! - [`Router`] splits one service's tenants over its pools by a stable hash,
+//!   and takes the pool's backends in turn.
+//! - [`Counts`] keeps totals by bundle and tenant, and knows which of them the
+//!   control plane has not acknowledged yet.
+//!
+//! Invariant: a tenant that met a newer bundle stays on it while that bundle's
+//! share grows, and every request that was offered is counted exactly once.
+
+mod bucket;
+mod counts;
+mod router;
+
+pub use bucket::{BUCKETS, Bucket};
+pub use counts::{
+    Batch, Counts, OTHER_TENANTS, Outcome, ROWS_MAX, RowTotals, TENANTS_PER_BUNDLE_MAX, Tally,
+};
+pub use router::{Choice, FAILURES_TO_SKIP, Label, NoBackend, Router, SKIPPED_FOR};

@@ -1,0 +1,176 @@
+//! Answers that the gateway makes itself.
+//!
+//! Invariant: each is `application/problem+json` and names its reason in the
+//! header `x-plimsoll-reason`, so that nobody takes it for the service's own.
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use wire::api::Problem;
+
+use crate::body::ReplyBody;
+
+/// Names the reason of an answer that the gateway made.
+pub(crate) const REASON: HeaderName = HeaderName::from_static("x-plimsoll-reason");
+
+/// Why the gateway answers instead of a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// No routes for this service have come yet.
+    NoRoutes,
+    /// The service has no host.
+    NoHost,
+    /// This process is out of file descriptors or ports.
+    OwnResources,
+    /// The request can't be passed on as it is.
+    BadRequest,
+    /// A transfer coding other than chunked, or CONNECT.
+    NotSupported,
+    /// The body is over the limit.
+    BodyTooLarge,
+    /// The client didn't send its body in time.
+    ClientSlow,
+    /// The backend could not be connected to.
+    ConnectFailed,
+    /// The backend's answer was cut or not HTTP.
+    BrokenAnswer,
+    /// The backend didn't answer in time.
+    Deadline,
+}
+
+impl Reason {
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Reason::NoRoutes => "no_routes",
+            Reason::NoHost => "no_host",
+            Reason::OwnResources => "gateway_resources",
+            Reason::BadRequest => "bad_request",
+            Reason::NotSupported => "not_supported",
+            Reason::BodyTooLarge => "body_too_large",
+            Reason::ClientSlow => "client_slow",
+            Reason::ConnectFailed => "connect_failed",
+            Reason::BrokenAnswer => "broken_answer",
+            Reason::Deadline => "deadline",
+        }
+    }
+
+    fn status(self) -> StatusCode {
+        match self {
+            Reason::NoRoutes | Reason::NoHost | Reason::OwnResources => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Reason::BadRequest => StatusCode::BAD_REQUEST,
+            Reason::NotSupported => StatusCode::NOT_IMPLEMENTED,
+            Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Reason::ClientSlow => StatusCode::REQUEST_TIMEOUT,
+            Reason::ConnectFailed | Reason::BrokenAnswer => StatusCode::BAD_GATEWAY,
+            Reason::Deadline => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Reason::NoRoutes => (
+                "the gateway does not know yet where this service runs",
+                "Try again in a moment.",
+            ),
+            Reason::NoHost => ("no host serves this now", "Try again in a moment."),
+            Reason::OwnResources => (
+                "the gateway can't open another connection",
+                "Try again in a moment.",
+            ),
+            Reason::BadRequest => ("the request is not well-formed", "Correct the request."),
+            Reason::NotSupported => (
+                "the gateway does not pass on this kind of request",
+                "Send plain HTTP/1.1 with a chunked body or a content length.",
+            ),
+            Reason::BodyTooLarge => ("the request's body is too large", "Send less at a time."),
+            Reason::ClientSlow => (
+                "the request's body did not arrive in time",
+                "Send it faster or in smaller parts.",
+            ),
+            Reason::ConnectFailed => (
+                "the host that should answer can't be reached",
+                "Try again in a moment.",
+            ),
+            Reason::BrokenAnswer => (
+                "the host that should answer broke off",
+                "Look whether the request took effect before trying again.",
+            ),
+            Reason::Deadline => (
+                "the host that should answer did not do so in time",
+                "Look whether the request took effect before trying again.",
+            ),
+        }
+    }
+}
+
+/// The whole answer for `reason`.
+pub(crate) fn problem(reason: Reason) -> Response<ReplyBody> {
+    let status = reason.status();
+    let (detail, next) = reason.words();
+    let problem = Problem {
+        type_: "about:blank".to_owned(),
+        code: reason.code().to_owned(),
+        status: status.as_u16(),
+        detail: detail.to_owned(),
+        next: next.to_owned(),
+    };
+    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    let mut response = Response::new(ReplyBody::own(Bytes::from(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    );
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(REASON, HeaderValue::from_static(reason.code()));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+/// What a connection beyond the limit is told, before any of it is read.
+pub(crate) const TOO_MANY_CONNECTIONS: &str = concat!(
+    "HTTP/1.1 503 Service Unavailable\r\n",
+    "content-type: application/problem+json\r\n",
+    "x-plimsoll-reason: too_many_connections\r\n",
+    "retry-after: 1\r\n",
+    "cache-control: no-store\r\n",
+    "connection: close\r\n",
+    "content-length: 149\r\n",
+    "\r\n",
+    r#"{"type":"about:blank","code":"too_many_connections","status":503,"detail":"the gateway has no room for another connection","next":"Try again later."}"#,
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ready_made_answer_is_well_formed() {
+        let (head, body) = TOO_MANY_CONNECTIONS.split_once("\r\n\r\n").unwrap();
+        assert!(
+            head.contains(&format!("content-length: {}", body.len())),
+            "{}",
+            body.len()
+        );
+        let problem: Problem = serde_json::from_str(body).unwrap();
+        assert_eq!(problem.status, 503);
+    }
+
+    #[test]
+    fn an_own_answer_names_its_reason() {
+        let answer = problem(Reason::NoHost);
+        assert_eq!(answer.status(), 503);
+        assert_eq!(answer.headers()[&REASON], "no_host");
+        assert_eq!(answer.headers()[RETRY_AFTER], "1");
+        assert!(
+            !problem(Reason::Deadline)
+                .headers()
+                .contains_key(RETRY_AFTER)
+        );
+    }
+}

@@ -1,0 +1,259 @@
+//! One request: admitted or refused, handed to a backend, answered.
+//!
+//! [`admit`](Front::admit) decides without waiting; everything after it holds
+//! the request's ticket and is dropped with the client.
+//!
+//! Invariant: from here every request is answered or cut by its deadline, and
+//! settled exactly once.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use edge::Outcome;
+use http::header::{CONTENT_LENGTH, EXPECT};
+use http::{Request, Response, StatusCode, Version};
+use hyper::body::{Body, Incoming};
+use model::ServiceName;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::answer::{Reason, problem};
+use crate::board::Route;
+use crate::body::{Download, Phase, Progress, ReplyBody, Upload};
+use crate::config::Limits;
+use crate::headers::{self, RequestIds};
+use crate::ledger::{Ledger, Ticket};
+use crate::upstream::SendError;
+use crate::vitals::{Busy, Vitals};
+
+/// After the deadline an answer that the client doesn't read is cut this much
+/// later, so that one that the backend doesn't send is seen as such first.
+const CUT_AFTER: Duration = Duration::from_secs(1);
+/// A refused body is read and thrown away for this long: closing on a client
+/// that still writes resets the connection, and it would never read the answer.
+const DISCARD_WITHIN: Duration = Duration::from_secs(1);
+
+/// What all connections share.
+#[derive(Debug)]
+pub(crate) struct Front {
+    pub(crate) limits: Limits,
+    pub(crate) ledger: Arc<Ledger>,
+    /// One for each client connection.
+    pub(crate) places: Arc<Semaphore>,
+    /// One for each connection that is told that there are too many.
+    pub(crate) refusals: Arc<Semaphore>,
+    ids: RequestIds,
+    epoch: Instant,
+}
+
+/// Whom a connection is with.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    pub(crate) service: Arc<ServiceName>,
+    pub(crate) address: IpAddr,
+    pub(crate) vitals: Arc<Vitals>,
+}
+
+/// A request that has a backend.
+struct Admitted {
+    request: Request<Upload>,
+    progress: Option<Arc<Progress>>,
+    slot: usize,
+    ticket: Ticket,
+}
+
+/// A request that has none, with its unread body.
+struct Refused {
+    reason: Reason,
+    /// To be read and thrown away before the answer.
+    discard: Option<Incoming>,
+}
+
+impl From<Reason> for Refused {
+    fn from(reason: Reason) -> Refused {
+        Refused {
+            reason,
+            discard: None,
+        }
+    }
+}
+
+impl Front {
+    pub(crate) fn new(limits: Limits, ledger: Arc<Ledger>) -> Front {
+        /// Enough to tell clients in a flood of connections; the rest is closed without a word.
+        const REFUSALS_MAX: usize = 256;
+        Front {
+            places: Arc::new(Semaphore::new(limits.connections_max)),
+            refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
+            limits,
+            ledger,
+            ids: RequestIds::default(),
+            epoch: Instant::now(),
+        }
+    }
+
+    /// Answers one request.
+    pub(crate) async fn exchange(
+        &self,
+        peer: &Peer,
+        route: Option<Arc<Route>>,
+        request: Request<Incoming>,
+    ) -> Response<ReplyBody> {
+        let deadline = Instant::now() + self.limits.request_deadline;
+        let busy = peer.vitals.busy_until(deadline + CUT_AFTER);
+        self.ledger.offer();
+        let admitted = match &route {
+            None => Err(Reason::NoRoutes.into()),
+            Some(route) => self.admit(peer, route, request).map(|it| (route, it)),
+        };
+        match admitted {
+            Ok((route, admitted)) => self.forward(route, admitted, deadline, busy).await,
+            Err(Refused { reason, discard }) => {
+                self.ledger.refuse(&peer.service, reason);
+                if let Some(body) = discard {
+                    let _ = tokio::time::timeout(DISCARD_WITHIN, drain(body)).await;
+                }
+                problem(reason)
+            }
+        }
+    }
+
+    /// Decides whether and where the request goes.
+    fn admit(
+        &self,
+        peer: &Peer,
+        route: &Route,
+        request: Request<Incoming>,
+    ) -> Result<Admitted, Refused> {
+        let (mut head, body) = request.into_parts();
+        headers::check(&head)?;
+        if announced(&head.headers) > self.limits.body_bytes_max {
+            // A client that waits for "100 Continue" has sent nothing yet, and shall not begin.
+            let waits = head.headers.contains_key(EXPECT);
+            return Err(Refused {
+                reason: Reason::BodyTooLarge,
+                discard: (!waits).then_some(body),
+            });
+        }
+        headers::strip_hop_by_hop(&mut head.headers);
+        // After stripping: the backend must see the same tenant as the count.
+        let tenant = headers::tenant(&head.headers, route.tenant_header.as_ref());
+        let choice = route
+            .router
+            .choose(&tenant, self.epoch.elapsed())
+            .map_err(|edge::NoBackend| Reason::NoHost)?;
+        headers::prepare(&mut head, peer.address, &choice.backend.address, &self.ids);
+        let (upload, progress) = Upload::new(body, self.limits.body_bytes_max);
+        Ok(Admitted {
+            request: Request::from_parts(head, upload),
+            progress,
+            slot: choice.slot,
+            ticket: self.ledger.ticket(choice.label.clone(), tenant),
+        })
+    }
+
+    /// Hands it to its backend and passes the answer on.
+    async fn forward(
+        &self,
+        route: &Route,
+        admitted: Admitted,
+        deadline: Instant,
+        busy: Busy,
+    ) -> Response<ReplyBody> {
+        let Admitted {
+            request,
+            progress,
+            slot,
+            ticket,
+        } = admitted;
+        let upstream = &route.upstreams[slot];
+        let sending = upstream.send(request, self.limits.connect_deadline);
+        let sent = tokio::time::timeout_at(deadline, sending).await;
+        let (mut response, connection) = match sent {
+            Ok(Ok(sent)) => sent,
+            Ok(Err(error)) => {
+                if let SendError::Connect(_) = error {
+                    route.router.connect_failed(slot, self.epoch.elapsed());
+                }
+                tracing::debug!(address = upstream.address(), %error, "a request failed");
+                return fail(ticket, Some(error), progress.as_deref());
+            }
+            Err(_) => return fail(ticket, None, progress.as_deref()),
+        };
+        route.router.connected(slot);
+        let status = response.status();
+        if status.is_informational() || headers::has_coding_but_chunked(response.headers()) {
+            // A switch of protocols that nobody asked for, or a body that can't be passed on.
+            ticket.settle(Outcome::Failed);
+            return problem(Reason::BrokenAnswer);
+        }
+        headers::strip_hop_by_hop(response.headers_mut());
+        *response.version_mut() = Version::HTTP_11;
+        response.map(|body| {
+            let whole = outcome(status);
+            let download = Download::new(body, deadline, whole, progress, ticket, connection, busy);
+            ReplyBody::Passed(Box::new(download))
+        })
+    }
+}
+
+fn outcome(status: StatusCode) -> Outcome {
+    if status.is_server_error() {
+        Outcome::Failed
+    } else {
+        Outcome::Served
+    }
+}
+
+/// No answer came: by whose fault, and what the client is told. Without an
+/// error it was the deadline.
+fn fail(
+    ticket: Ticket,
+    error: Option<SendError>,
+    progress: Option<&Progress>,
+) -> Response<ReplyBody> {
+    let phase = progress.map_or(Phase::Ended, Progress::phase);
+    let reason = match (phase, error) {
+        (Phase::TooLarge, _) => Reason::BodyTooLarge,
+        (Phase::Broken, _) => Reason::BadRequest,
+        (Phase::Client, None) => Reason::ClientSlow,
+        (_, None) => Reason::Deadline,
+        (_, Some(SendError::Own(error))) => {
+            tracing::error!(%error, "the gateway is out of resources");
+            Reason::OwnResources
+        }
+        (_, Some(SendError::Connect(_))) => Reason::ConnectFailed,
+        (_, Some(SendError::Broken(_))) => Reason::BrokenAnswer,
+    };
+    match reason {
+        Reason::ConnectFailed | Reason::BrokenAnswer | Reason::Deadline => {
+            ticket.settle(Outcome::Failed);
+        }
+        Reason::BadRequest | Reason::ClientSlow => ticket.settle(Outcome::Gone),
+        Reason::NoRoutes
+        | Reason::NoHost
+        | Reason::OwnResources
+        | Reason::NotSupported
+        | Reason::BodyTooLarge => ticket.refuse(reason),
+    }
+    problem(reason)
+}
+
+/// The body's announced length; hyper has checked that there is one at most.
+fn announced(headers: &http::HeaderMap) -> u64 {
+    let value = headers.get(CONTENT_LENGTH);
+    value
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.trim().parse().ok())
+        .unwrap_or(0)
+}
+
+async fn drain(mut body: Incoming) {
+    loop {
+        let frame = std::future::poll_fn(|cx| std::pin::Pin::new(&mut body).poll_frame(cx));
+        if !matches!(frame.await, Some(Ok(_))) {
+            return;
+        }
+    }
+}

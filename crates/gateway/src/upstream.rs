@@ -1,0 +1,243 @@
+//! Connections to one backend: opened when needed, kept when idle.
+//!
+//! A kept connection may have been closed by the backend at the very moment it
+//! is used. Then the request goes out once more on a fresh one: always if no
+//! byte of it was written, else only if it is idempotent, has no body, and
+//! nothing was received.
+//!
+//! Invariant: a connection that is dropped instead of given back is closed at
+//! once, so the backend learns that nobody waits for the answer.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::body::Upload;
+use crate::vitals::{Vitals, Watched};
+
+/// Idle connections kept for one backend. A burst wider than this opens new
+/// ones; they are closed after it instead of being kept for the next.
+const IDLE_MAX: usize = 256;
+/// An idle connection is closed after this long; most servers do it after 60 s or more.
+const IDLE_FOR: Duration = Duration::from_secs(30);
+/// hyper takes a moment to see that an exchange is over. One that takes longer
+/// is stuck in its last write, and a fresh connection is quicker.
+const READY_WITHIN: Duration = Duration::from_millis(20);
+
+/// Why no answer came.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SendError {
+    /// This process has no descriptor or port left: not the backend's fault.
+    #[error("no resources for another connection: {0}")]
+    Own(#[source] std::io::Error),
+    /// No connection came about.
+    #[error("can't connect: {0}")]
+    Connect(#[source] std::io::Error),
+    /// The connection ended before the answer's head, or that was no HTTP.
+    #[error("no answer: {0}")]
+    Broken(#[source] hyper::Error),
+}
+
+/// One backend's address and idle connections.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    address: String,
+    /// The address, unless it is a name to be resolved for each connection.
+    literal: Option<SocketAddr>,
+    idle: Mutex<Vec<Connection>>,
+    closed: AtomicBool,
+}
+
+/// One connection, used by one exchange at a time.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    sender: SendRequest<Upload>,
+    _driver: Driver,
+    vitals: Arc<Vitals>,
+    home: Arc<Upstream>,
+    idle_since: Instant,
+}
+
+/// hyper's task for the connection; ends with its owner.
+#[derive(Debug)]
+struct Driver(JoinHandle<()>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Connection {
+    /// Keeps it for the next request. Both bodies must have ended.
+    pub(crate) fn give_back(mut self) {
+        let home = self.home.clone();
+        if self.sender.is_closed() || home.closed.load(Ordering::Relaxed) {
+            return;
+        }
+        self.idle_since = Instant::now();
+        let mut idle = home.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_MAX {
+            idle.push(self);
+        }
+    }
+
+    fn is_usable(&self, now: Instant) -> bool {
+        !self.sender.is_closed() && now.duration_since(self.idle_since) < IDLE_FOR
+    }
+}
+
+impl Upstream {
+    pub(crate) fn new(address: &str) -> Arc<Upstream> {
+        Arc::new(Upstream {
+            address: address.to_owned(),
+            literal: address.parse().ok(),
+            idle: Mutex::default(),
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// No longer in the table: idle connections are closed, others after their exchange.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        self.drop_idle(|_| false);
+    }
+
+    /// Drops idle connections that are closed or old.
+    pub(crate) fn sweep(&self) {
+        let now = Instant::now();
+        self.drop_idle(|connection| connection.is_usable(now));
+    }
+
+    fn drop_idle(&self, keep: impl Fn(&Connection) -> bool) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let dropped: Vec<Connection> = idle.extract_if(.., |it| !keep(it)).collect();
+        // Closing sockets is no work to do while others wait for the lock.
+        drop(idle);
+        drop(dropped);
+    }
+
+    /// Sends the request and waits for the answer's head. The caller bounds the whole.
+    pub(crate) async fn send(
+        self: &Arc<Self>,
+        mut request: Request<Upload>,
+        connect_deadline: Duration,
+    ) -> Result<(Response<Incoming>, Connection), SendError> {
+        if let Some(mut kept) = self.take_idle().await {
+            let copy = copy_for_retry(&request);
+            kept.vitals.forget_reads();
+            match kept.sender.try_send_request(request).await {
+                Ok(response) => return Ok((response, kept)),
+                Err(mut failed) => match (failed.take_message(), copy) {
+                    (Some(unsent), _) => request = unsent,
+                    (None, Some(copy)) if !kept.vitals.has_read() => request = copy,
+                    (None, _) => return Err(SendError::Broken(failed.into_error())),
+                },
+            }
+            tracing::debug!(
+                address = self.address,
+                "a kept connection was closed; trying a fresh one"
+            );
+        }
+        let mut fresh = self.connect(connect_deadline).await?;
+        match fresh.sender.send_request(request).await {
+            Ok(response) => Ok((response, fresh)),
+            Err(error) => Err(SendError::Broken(error)),
+        }
+    }
+
+    /// The connection used last, because it is the one least likely to be closed soon.
+    async fn take_idle(&self) -> Option<Connection> {
+        loop {
+            let popped = {
+                let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+                idle.pop()
+            };
+            let mut connection = popped?;
+            if !connection.is_usable(Instant::now()) {
+                continue;
+            }
+            if connection.sender.is_ready() {
+                return Some(connection);
+            }
+            let ready = tokio::time::timeout(READY_WITHIN, connection.sender.ready());
+            if matches!(ready.await, Ok(Ok(()))) {
+                return Some(connection);
+            }
+        }
+    }
+
+    async fn connect(self: &Arc<Self>, within: Duration) -> Result<Connection, SendError> {
+        let connecting = async {
+            match self.literal {
+                Some(address) => TcpStream::connect(address).await,
+                None => TcpStream::connect(self.address.as_str()).await,
+            }
+        };
+        let stream = match tokio::time::timeout(within, connecting).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) if is_own_fault(&error) => return Err(SendError::Own(error)),
+            Ok(Err(error)) => return Err(SendError::Connect(error)),
+            Err(_) => return Err(SendError::Connect(std::io::ErrorKind::TimedOut.into())),
+        };
+        // Heads and bodies are written as they come; waiting for more would only delay them.
+        let _ = stream.set_nodelay(true);
+        let vitals = Vitals::new();
+        let io = TokioIo::new(Watched::new(stream, vitals.clone()));
+        let (sender, connection) = http1::handshake(io).await.map_err(SendError::Broken)?;
+        let driver = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a backend's connection ended");
+            }
+        });
+        Ok(Connection {
+            sender,
+            _driver: Driver(driver),
+            vitals,
+            home: self.clone(),
+            idle_since: Instant::now(),
+        })
+    }
+}
+
+/// A bundle must not be blamed, and rolled back, because this process ran dry.
+fn is_own_fault(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    let own = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOBUFS,
+        Errno::NOMEM,
+        Errno::ADDRNOTAVAIL,
+    ];
+    Errno::from_io_error(error).is_some_and(|errno| own.contains(&errno))
+}
+
+/// The same request once more, if doing it twice is the same as once.
+fn copy_for_retry(request: &Request<Upload>) -> Option<Request<Upload>> {
+    let idempotent = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    );
+    if !idempotent || !request.body().is_empty() {
+        return None;
+    }
+    let mut copy = Request::new(Upload::default());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
+}

@@ -7,6 +7,7 @@ mod gateways;
 mod ops;
 mod people;
 mod poll;
+mod rest;
 
 use std::sync::Arc;
 
@@ -139,7 +140,7 @@ pub(crate) fn router(app: App) -> Router {
         .layer(CatchPanicLayer::custom(|_| {
             answer::broken("a handler panicked")
         }))
-        .layer(middleware::from_fn_with_state(app.clone(), count))
+        .layer(middleware::from_fn_with_state(app.clone(), around))
         .with_state(app)
 }
 
@@ -147,10 +148,17 @@ fn within(span: std::time::Duration) -> TimeoutLayer {
     TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, span)
 }
 
-async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
+/// What is the same for every request: it is counted, read to its end, and a no has words.
+async fn around(State(app): State<App>, request: Request, next: Next) -> Response {
     let matched = request.extensions().get::<MatchedPath>();
     let route = matched.map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
-    let response = next.run(request).await;
+    let (request, rest) = rest::lend(request);
+    let mut response = next.run(request).await;
     app.requests.count(&route, response.status().as_u16());
+    if response.status() == StatusCode::GATEWAY_TIMEOUT {
+        response = answer::too_late();
+    } else {
+        rest.discard().await;
+    }
     response
 }

@@ -59,6 +59,14 @@ impl Blobs {
     {
         use futures_util::StreamExt;
         if self.has(wanted).await {
+            // Read to its end none the less: an answer in the middle would look like a broken connection.
+            let mut size: u64 = 0;
+            while let Some(chunk) = body.next().await {
+                size += chunk.map_err(|_| BlobError::BrokeOff)?.len() as u64;
+                if size > BUNDLE_BYTES_MAX {
+                    return Err(BlobError::TooLarge);
+                }
+            }
             return Ok(());
         }
         let draw = getrandom::u64().map_err(io::Error::other)?;

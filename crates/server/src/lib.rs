@@ -161,7 +161,7 @@ async fn first_token(
     file: &std::path::Path,
 ) -> Result<(), ServerError> {
     use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
     let known = control.read(|state, _, _| !state.tokens.is_empty()).await;
     if known {
         return Ok(());
@@ -176,6 +176,9 @@ async fn first_token(
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     let mut opened = options.open(file).map_err(in_file)?;
+    // A file that lay there before keeps its mode; only a new one has the owner's alone.
+    let owner_only = std::fs::Permissions::from_mode(0o600);
+    opened.set_permissions(owner_only).map_err(in_file)?;
     opened.write_all(token.as_bytes()).map_err(in_file)?;
     opened.sync_all().map_err(in_file)?;
     let input = Input::IssueToken {

@@ -19,6 +19,8 @@ pub(crate) const POLL_MAX: Duration = Duration::from_secs(60);
 pub(crate) const BLOB_WITHIN: Duration = Duration::from_secs(600);
 /// Slow headers (slowloris) are cut off.
 pub(crate) const HEADERS_WITHIN: Duration = Duration::from_secs(10);
+/// A connection whose first request has not come by then is closed: each holds one of the places.
+pub(crate) const FIRST_REQUEST_WITHIN: Duration = Duration::from_secs(15);
 /// A comment line on silent event streams, so that both ends see a dead peer.
 pub(crate) const STREAM_BEAT: Duration = Duration::from_secs(15);
 /// A snapshot is saved after so many events: a start then replays at most that many.

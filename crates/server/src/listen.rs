@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -17,7 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::ServerError;
-use crate::limits::{CONNECTIONS_MAX, HEADERS_WITHIN};
+use crate::limits::{CONNECTIONS_MAX, FIRST_REQUEST_WITHIN, HEADERS_WITHIN};
 
 /// A TLS handshake that takes longer is not one.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
@@ -78,13 +80,15 @@ impl Listener {
         let graceful = Arc::new(GracefulShutdown::new());
         let mut connections = tokio::task::JoinSet::new();
         loop {
-            let Ok(place) = places.clone().acquire_owned().await else {
-                break;
+            let next = async {
+                let place = places.clone().acquire_owned().await;
+                (place, self.tcp.accept().await)
             };
-            let accepted = tokio::select! {
+            // With every place taken, too, the stop is heard.
+            let (place, accepted) = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => break,
-                accepted = self.tcp.accept() => accepted,
+                next = next => next,
             };
             let stream = match accepted {
                 Ok((stream, _)) => stream,
@@ -134,26 +138,45 @@ async fn serve_one(
         .timer(TokioTimer::new())
         .max_concurrent_streams(100)
         .keep_alive_interval(Duration::from_secs(30));
-    let service = TowerToHyperService::new(router);
-    let outcome = match tls {
-        None => {
-            let connection = builder
-                .serve_connection(TokioIo::new(stream), service)
-                .into_owned();
-            watcher.watch(connection).await
-        }
-        Some(acceptor) => {
-            let handshake = tokio::time::timeout(HANDSHAKE_WITHIN, acceptor.accept(stream));
-            let Ok(Ok(stream)) = handshake.await else {
-                return;
-            };
-            let connection = builder
-                .serve_connection(TokioIo::new(stream), service)
-                .into_owned();
-            watcher.watch(connection).await
+    let asked = Arc::new(AtomicBool::new(false));
+    let service = {
+        let (asked, service) = (asked.clone(), TowerToHyperService::new(router));
+        service_fn(move |request| {
+            asked.store(true, Ordering::Relaxed);
+            service.call(request)
+        })
+    };
+    // The builder's own patience begins with the first bytes, and ends with the preface of HTTP/2.
+    let gone_silent = async {
+        tokio::time::sleep(FIRST_REQUEST_WITHIN).await;
+        if asked.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
         }
     };
-    if let Err(error) = outcome {
-        tracing::debug!(error, "connection ended");
+    let served = async {
+        match tls {
+            None => {
+                let connection = builder
+                    .serve_connection(TokioIo::new(stream), service)
+                    .into_owned();
+                watcher.watch(connection).await
+            }
+            Some(acceptor) => {
+                let handshake = tokio::time::timeout(HANDSHAKE_WITHIN, acceptor.accept(stream));
+                let Ok(Ok(stream)) = handshake.await else {
+                    return Ok(());
+                };
+                let connection = builder
+                    .serve_connection(TokioIo::new(stream), service)
+                    .into_owned();
+                watcher.watch(connection).await
+            }
+        }
+    };
+    tokio::select! {
+        outcome = served => if let Err(error) = outcome {
+            tracing::debug!(error, "connection ended");
+        },
+        () = gone_silent => tracing::debug!("a connection asked nothing"),
     }
 }

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use engine::decide::{outstanding, waiting};
-use engine::{SlotStatus, State, Watch};
+use engine::{Release, SlotStatus, Stage, State, Status, Watch};
 use model::{HostName, OrderKind, RollbackCause, Seq, Timestamp, Verdict};
-use release::{Release, Stage, Status};
 use wire::api::{
     ExposureView, FreezeView, HostServiceView, HostView, ReleaseState, ReleaseView, RollbackView,
     ServiceView, StageView, StatusView, WaveHostView, WaveState, WaveView,

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::response::sse::{self, KeepAlive, Sse};
@@ -20,17 +20,17 @@ use wire::api::{
 use wire::sign::token_hash;
 
 use super::App;
-use super::answer::{Body, No, Signed, bad_request};
+use super::answer::{Body, No, Path, Query, Signed, bad_request};
 use super::poll::{self, Wait};
 use crate::boards::HostOrders;
 use crate::limits::STREAM_BEAT;
 
 /// Words that an agent gives are cut to this length before they are kept.
-const REASON_BYTES_MAX: usize = 2048;
+const REASON_BYTES_MAX: usize = 6 * 1024;
 
 /// A host's agent joins, with a one-time token, and brings its own public key.
 #[utoipa::path(post, path = "/v1/agents/enrol", tag = "agents", request_body = EnrolRequest,
-    responses((status = 201, body = EnrolAnswer), (status = "4XX", body = Problem)))]
+    responses((status = 201, body = EnrolAnswer), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
 pub(crate) async fn enrol(
     State(app): State<App>,
     Body(request): Body<EnrolRequest>,
@@ -68,7 +68,7 @@ pub(crate) async fn enrol(
 /// The way home: who the signature proved the caller to be.
 #[utoipa::path(get, path = "/v1/agents/{host}/whoami", tag = "agents",
     params(("host" = String, Path, description = "The agent's host")),
-    responses((status = 200, body = WhoAmI), (status = "4XX", body = Problem)))]
+    responses((status = 200, body = WhoAmI), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
 pub(crate) async fn whoami(Path(host): Path<String>, signed: Signed) -> Result<Json<WhoAmI>, No> {
     signed.only(&host)?;
     Ok(Json(WhoAmI {
@@ -80,7 +80,7 @@ pub(crate) async fn whoami(Path(host): Path<String>, signed: Signed) -> Result<J
 /// The newest order for each service, signed. With `If-None-Match` and `wait_ms` it answers as soon as there is another.
 #[utoipa::path(get, path = "/v1/agents/{host}/orders", tag = "agents",
     params(("host" = String, Path, description = "The agent's host"), Wait),
-    responses((status = 200, body = OrdersAnswer), (status = 304), (status = "4XX", body = Problem)))]
+    responses((status = 200, body = OrdersAnswer), (status = 304), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
 pub(crate) async fn orders(
     State(app): State<App>,
     Path(host): Path<String>,
@@ -107,7 +107,7 @@ pub(crate) async fn orders(
 /// A stream of hints: `orders` whenever there are others than before. What they are is fetched.
 #[utoipa::path(get, path = "/v1/agents/{host}/events", tag = "agents",
     params(("host" = String, Path, description = "The agent's host")),
-    responses((status = 200, content_type = "text/event-stream", body = String), (status = "4XX", body = Problem)))]
+    responses((status = 200, content_type = "text/event-stream", body = String), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
 pub(crate) async fn events(
     State(app): State<App>,
     Path(host): Path<String>,
@@ -147,7 +147,7 @@ pub(crate) async fn events(
 /// A host answers over a fresh connection: it runs what it was told and is healthy.
 #[utoipa::path(post, path = "/v1/agents/{host}/confirm", tag = "agents", request_body = ConfirmRequest,
     params(("host" = String, Path, description = "The agent's host")),
-    responses((status = 200, body = Done), (status = "4XX", body = Problem)))]
+    responses((status = 200, body = Done), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
 pub(crate) async fn confirm(
     State(app): State<App>,
     Path(host): Path<String>,
@@ -176,7 +176,7 @@ pub(crate) async fn confirm(
 /// What happened on a host; repeats are welcome.
 #[utoipa::path(post, path = "/v1/agents/{host}/reports", tag = "agents", request_body = ReportsRequest,
     params(("host" = String, Path, description = "The agent's host")),
-    responses((status = 200, body = ReportsAnswer), (status = "4XX", body = Problem)))]
+    responses((status = 200, body = ReportsAnswer), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
 pub(crate) async fn reports(
     State(app): State<App>,
     Path(host): Path<String>,
@@ -219,7 +219,7 @@ fn shorten(kind: &mut model::ReportKind) {
 /// How things are on a host. Not journaled.
 #[utoipa::path(post, path = "/v1/agents/{host}/heartbeat", tag = "agents", request_body = Heartbeat,
     params(("host" = String, Path, description = "The agent's host")),
-    responses((status = 200, body = Done), (status = "4XX", body = Problem)))]
+    responses((status = 200, body = Done), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
 pub(crate) async fn heartbeat(
     State(app): State<App>,
     Path(host): Path<String>,

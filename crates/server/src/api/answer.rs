@@ -45,12 +45,19 @@ impl From<ControlError> for No {
 
 impl IntoResponse for No {
     fn into_response(self) -> Response {
+        let status = status(self.0.code);
+        self.with_status(status)
+    }
+}
+
+impl No {
+    /// With another status than the code's own: body and head say the same.
+    fn with_status(self, status: StatusCode) -> Response {
         let Refusal {
             code,
             message,
             next,
         } = self.0;
-        let status = status(code);
         let problem = Problem {
             type_: format!("docs/errors/{code}.md"),
             code: code.to_string(),
@@ -116,16 +123,23 @@ pub(crate) async fn nothing_there() -> No {
 }
 
 pub(crate) async fn wrong_method() -> Response {
-    let mut response = bad_request("this path does not take that method").into_response();
-    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-    response
+    bad_request("this path does not take that method").with_status(StatusCode::METHOD_NOT_ALLOWED)
+}
+
+/// For requests that were given up; whether they were done nobody knows.
+pub(crate) fn too_late() -> Response {
+    No(Refusal::new(
+        Code::Overloaded,
+        "the answer took too long; it may have been done or not",
+        "Look at `plimsoll status`, then try again.",
+    ))
+    .with_status(StatusCode::GATEWAY_TIMEOUT)
 }
 
 pub(crate) fn broken(what: &str) -> Response {
     tracing::error!(what, "a request failed by our own fault");
-    let mut response = bad_request("the control plane failed; its log says why").into_response();
-    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-    response
+    bad_request("the control plane failed; its log says why")
+        .with_status(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 /// A request's bearer token, not yet looked up.
@@ -149,6 +163,34 @@ impl FromRequestParts<App> for Bearer {
             .and_then(|value| value.to_str().ok());
         let token = value.and_then(|value| value.strip_prefix("Bearer "));
         Ok(Bearer(token.map(|token| token.trim().to_owned())))
+    }
+}
+
+/// The part of a path that its template leaves open.
+#[derive(Debug)]
+pub(crate) struct Path<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<App> for Path<T> {
+    type Rejection = No;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, No> {
+        let path = axum::extract::Path::from_request_parts(parts, app).await;
+        let axum::extract::Path(value) = path.map_err(bad_request)?;
+        Ok(Path(value))
+    }
+}
+
+/// What stands behind the question mark.
+#[derive(Debug)]
+pub(crate) struct Query<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
+    type Rejection = No;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, No> {
+        let query = axum::extract::Query::from_request_parts(parts, app).await;
+        let axum::extract::Query(value) = query.map_err(bad_request)?;
+        Ok(Query(value))
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::SeekFrom;
 
 use axum::Json;
 use axum::body::Body as RawBody;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::{
     ACCEPT_RANGES, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE,
 };
@@ -17,7 +17,7 @@ use tokio_util::io::ReaderStream;
 use wire::api::{Done, MissingAnswer, MissingRequest, Problem};
 
 use super::App;
-use super::answer::{Bearer, Body, No, bad_request};
+use super::answer::{Bearer, Body, No, Path, bad_request};
 use crate::blobs::BlobError;
 
 fn digest(text: &str) -> Result<Digest, No> {
@@ -28,7 +28,7 @@ fn digest(text: &str) -> Result<Digest, No> {
 #[utoipa::path(put, path = "/v1/blobs/{digest}", tag = "blobs",
     params(("digest" = String, Path, description = "BLAKE3 of the bytes, 64 hex digits")),
     request_body(content = String, content_type = "application/octet-stream"),
-    responses((status = 201, body = Done), (status = "4XX", body = Problem)))]
+    responses((status = 201, body = Done), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
 pub(crate) async fn put_blob(
     State(app): State<App>,
     bearer: Bearer,
@@ -73,7 +73,7 @@ pub(crate) async fn put_blob(
 
 /// Which of these blobs have to be uploaded.
 #[utoipa::path(post, path = "/v1/blobs/missing", tag = "blobs", request_body = MissingRequest,
-    responses((status = 200, body = MissingAnswer), (status = "4XX", body = Problem)))]
+    responses((status = 200, body = MissingAnswer), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
 pub(crate) async fn missing(
     State(app): State<App>,
     bearer: Bearer,
@@ -94,7 +94,7 @@ pub(crate) async fn missing(
     params(("digest" = String, Path, description = "BLAKE3 of the bytes, 64 hex digits")),
     responses((status = 200, content_type = "application/octet-stream", body = String),
         (status = 206, content_type = "application/octet-stream", body = String),
-        (status = 416), (status = "4XX", body = Problem)))]
+        (status = 416), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
 pub(crate) async fn get_blob(
     State(app): State<App>,
     bearer: Bearer,

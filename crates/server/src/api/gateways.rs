@@ -1,7 +1,7 @@
 //! What gateways ask and tell.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use engine::watch::Row;
@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 use wire::api::{CountsAnswer, CountsRequest, Problem};
 
 use super::App;
-use super::answer::{Bearer, Body, No, bad_request};
+use super::answer::{Bearer, Body, No, Path, Query, bad_request};
 use super::poll::{self, Wait};
 
 /// Rows in one post at most.
@@ -29,18 +29,17 @@ pub(crate) struct Of {
 /// Where requests go. With `If-None-Match` and `wait_ms` it answers as soon as that changes.
 #[utoipa::path(get, path = "/v1/gateways/{gateway}/routes", tag = "gateways",
     params(("gateway" = String, Path, description = "The gateway's name"), Of, Wait),
-    responses((status = 200, body = Object), (status = 304), (status = "4XX", body = Problem)))]
+    responses((status = 200, body = Object), (status = 304), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
 pub(crate) async fn routes(
     State(app): State<App>,
     bearer: Bearer,
     Path(gateway): Path<String>,
-    of: Result<Query<Of>, axum::extract::rejection::QueryRejection>,
+    Query(of): Query<Of>,
     headers: HeaderMap,
     Query(wait): Query<Wait>,
 ) -> Result<Response, No> {
     bearer.may(&app, Role::Agent)?;
     gateway.parse::<GatewayName>().map_err(bad_request)?;
-    let Query(of) = of.map_err(bad_request)?;
     let environment = of
         .environment
         .parse::<EnvironmentName>()
@@ -63,7 +62,7 @@ pub(crate) async fn routes(
 /// Totals by bundle and tenant; a repeat or a loss changes nothing.
 #[utoipa::path(post, path = "/v1/gateways/{gateway}/counts", tag = "gateways", request_body = CountsRequest,
     params(("gateway" = String, Path, description = "The gateway's name")),
-    responses((status = 200, body = CountsAnswer), (status = "4XX", body = Problem)))]
+    responses((status = 200, body = CountsAnswer), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
 pub(crate) async fn counts(
     State(app): State<App>,
     bearer: Bearer,

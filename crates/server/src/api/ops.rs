@@ -20,7 +20,7 @@ pub(crate) async fn healthz() -> Json<Done> {
 
 /// Ready: the control loop answers, and it isn't stopping.
 #[utoipa::path(get, path = "/readyz", tag = "operations",
-    responses((status = 200, body = Done), (status = 503, body = wire::api::Problem)))]
+    responses((status = 200, body = Done), (status = 503, content_type = "application/problem+json", body = wire::api::Problem)))]
 pub(crate) async fn readyz(State(app): State<App>) -> Result<Json<Done>, No> {
     if *app.stop.borrow() {
         return Err(No(model::Refusal::new(

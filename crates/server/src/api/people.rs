@@ -1,7 +1,7 @@
 //! What people and their programs ask.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use engine::Input;
@@ -19,7 +19,7 @@ use wire::api::{
 use wire::sign::{new_token, token_hash};
 
 use super::App;
-use super::answer::{Bearer, Body, No, bad_request};
+use super::answer::{Bearer, Body, No, Path, Query, bad_request};
 use super::poll::{self, Wait};
 use crate::access::token_id;
 use crate::views;
@@ -33,7 +33,7 @@ const RECORDS_MAX: usize = 1000;
 
 /// Proposes a change: it begins its way through the pipeline at once.
 #[utoipa::path(post, path = "/v1/releases", tag = "releases", request_body = ProposeRequest,
-    responses((status = 201, body = ReleaseView), (status = "4XX", body = Problem)))]
+    responses((status = 201, body = ReleaseView), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
 pub(crate) async fn propose(
     State(app): State<App>,
     bearer: Bearer,
@@ -88,14 +88,13 @@ pub(crate) struct Which {
 
 /// Releases, newest first.
 #[utoipa::path(get, path = "/v1/releases", tag = "releases", params(Which),
-    responses((status = 200, body = Vec<ReleaseView>), (status = "4XX", body = Problem)))]
+    responses((status = 200, body = Vec<ReleaseView>), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
 pub(crate) async fn releases(
     State(app): State<App>,
     bearer: Bearer,
-    which: Result<Query<Which>, axum::extract::rejection::QueryRejection>,
+    Query(which): Query<Which>,
 ) -> Result<Json<Vec<ReleaseView>>, No> {
     bearer.may(&app, Role::Viewer)?;
-    let Query(which) = which.map_err(bad_request)?;
     let position = *app.boards.position().borrow();
     let views = app.control.read(move |state, watch, now| {
         let newest = state.releases.values().rev();
@@ -116,7 +115,7 @@ pub(crate) async fn releases(
 /// One release. With `If-None-Match` and `wait_ms` it answers as soon as anything changed.
 #[utoipa::path(get, path = "/v1/releases/{id}", tag = "releases",
     params(("id" = u64, Path, description = "The release's number"), Wait),
-    responses((status = 200, body = ReleaseView), (status = 304), (status = "4XX", body = Problem)))]
+    responses((status = 200, body = ReleaseView), (status = 304), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
 pub(crate) async fn release(
     State(app): State<App>,
     bearer: Bearer,
@@ -155,7 +154,7 @@ async fn view(app: &App, id: ReleaseId) -> Result<ReleaseView, No> {
 
 /// Sends a release back. Refused only for an unknown service or release, or a target that was never good.
 #[utoipa::path(post, path = "/v1/rollbacks", tag = "releases", request_body = RollbackRequest,
-    responses((status = 200, body = RollbackAnswer), (status = "4XX", body = Problem)))]
+    responses((status = 200, body = RollbackAnswer), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
 pub(crate) async fn roll_back(
     State(app): State<App>,
     bearer: Bearer,
@@ -199,7 +198,7 @@ pub(crate) async fn roll_back(
 
 /// Stops releases of a service, or of everything. Rollbacks go on working.
 #[utoipa::path(post, path = "/v1/freezes", tag = "releases", request_body = FreezeRequest,
-    responses((status = 200, body = Done), (status = "4XX", body = Problem)))]
+    responses((status = 200, body = Done), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
 pub(crate) async fn freeze(
     State(app): State<App>,
     bearer: Bearer,
@@ -220,7 +219,7 @@ pub(crate) async fn freeze(
 
 /// Ends a freeze.
 #[utoipa::path(post, path = "/v1/thaws", tag = "releases", request_body = FreezeRequest,
-    responses((status = 200, body = Done), (status = "4XX", body = Problem)))]
+    responses((status = 200, body = Done), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
 pub(crate) async fn thaw(
     State(app): State<App>,
     bearer: Bearer,
@@ -245,7 +244,7 @@ fn scope(service: Option<ServiceName>) -> Scope {
 
 /// Lets a rolled-back bundle come again.
 #[utoipa::path(post, path = "/v1/quarantine/lift", tag = "releases", request_body = LiftRequest,
-    responses((status = 200, body = Done), (status = "4XX", body = Problem)))]
+    responses((status = 200, body = Done), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
 pub(crate) async fn lift(
     State(app): State<App>,
     bearer: Bearer,
@@ -274,7 +273,7 @@ pub(crate) async fn lift(
 
 /// Everything at a glance.
 #[utoipa::path(get, path = "/v1/status", tag = "fleet",
-    responses((status = 200, body = StatusView), (status = "4XX", body = Problem)))]
+    responses((status = 200, body = StatusView), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
 pub(crate) async fn status(State(app): State<App>, bearer: Bearer) -> Result<Json<StatusView>, No> {
     bearer.may(&app, Role::Viewer)?;
     let position = *app.boards.position().borrow();
@@ -286,7 +285,7 @@ pub(crate) async fn status(State(app): State<App>, bearer: Bearer) -> Result<Jso
 
 /// Every host of the topology, and what it runs.
 #[utoipa::path(get, path = "/v1/hosts", tag = "fleet",
-    responses((status = 200, body = Vec<HostView>), (status = "4XX", body = Problem)))]
+    responses((status = 200, body = Vec<HostView>), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
 pub(crate) async fn hosts(
     State(app): State<App>,
     bearer: Bearer,
@@ -301,7 +300,7 @@ pub(crate) async fn hosts(
 
 /// The fleet as declared.
 #[utoipa::path(get, path = "/v1/topology", tag = "fleet",
-    responses((status = 200, body = Object), (status = "4XX", body = Problem)))]
+    responses((status = 200, body = Object), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
 pub(crate) async fn topology(State(app): State<App>, bearer: Bearer) -> Result<Json<Topology>, No> {
     bearer.may(&app, Role::Viewer)?;
     Ok(Json(
@@ -311,7 +310,7 @@ pub(crate) async fn topology(State(app): State<App>, bearer: Bearer) -> Result<J
 
 /// Declares the fleet.
 #[utoipa::path(put, path = "/v1/topology", tag = "fleet", request_body(content = Object, content_type = "application/json"),
-    responses((status = 200, body = Done), (status = "4XX", body = Problem)))]
+    responses((status = 200, body = Done), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
 pub(crate) async fn set_topology(
     State(app): State<App>,
     bearer: Bearer,
@@ -334,7 +333,7 @@ pub(crate) async fn set_topology(
 
 /// Makes a bearer token; it is shown this once.
 #[utoipa::path(post, path = "/v1/tokens", tag = "fleet", request_body = TokenRequest,
-    responses((status = 201, body = TokenAnswer), (status = "4XX", body = Problem)))]
+    responses((status = 201, body = TokenAnswer), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
 pub(crate) async fn token(
     State(app): State<App>,
     bearer: Bearer,
@@ -368,7 +367,7 @@ pub(crate) async fn token(
 
 /// Makes a one-time token with which one host's agent may join.
 #[utoipa::path(post, path = "/v1/join-tokens", tag = "fleet", request_body = JoinTokenRequest,
-    responses((status = 201, body = TokenAnswer), (status = "4XX", body = Problem)))]
+    responses((status = 201, body = TokenAnswer), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
 pub(crate) async fn join_token(
     State(app): State<App>,
     bearer: Bearer,
@@ -415,14 +414,13 @@ fn some_records() -> usize {
 
 /// The journal, oldest first.
 #[utoipa::path(get, path = "/v1/journal", tag = "journal", params(From),
-    responses((status = 200, body = Vec<JournalRecord>), (status = "4XX", body = Problem)))]
+    responses((status = 200, body = Vec<JournalRecord>), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
 pub(crate) async fn journal(
     State(app): State<App>,
     bearer: Bearer,
-    from: Result<Query<From>, axum::extract::rejection::QueryRejection>,
+    Query(from): Query<From>,
 ) -> Result<Json<Vec<JournalRecord>>, No> {
     bearer.may(&app, Role::Viewer)?;
-    let Query(from) = from.map_err(bad_request)?;
     let after = Seq(from.after);
     let wait = std::time::Duration::from_millis(from.wait_ms).min(crate::limits::POLL_MAX);
     let mut stop = app.stop.clone();

@@ -2,7 +2,7 @@
 
 use comfy_table::{ContentArrangement, Table, presets};
 use jiff::Timestamp;
-use model::{Event, OrderKind, Verdict};
+use model::{Event, ReleaseId};
 use serde::Serialize;
 use wire::api::JournalRecord;
 
@@ -174,89 +174,25 @@ pub fn seconds_between(a: Timestamp, b: Timestamp) -> f64 {
 }
 
 /// What the journal tells of one release, for a timeline.
-pub fn from_journal(records: &[JournalRecord], release: model::ReleaseId) -> Vec<Moment> {
-    let mut moments = Vec::new();
-    for record in records {
-        let event = match &record.event {
-            Event::ReleaseProposed {
-                release: id,
-                author,
-                message,
-                ..
-            } if *id == release => {
-                format!("release {id} proposed by {author}: {message}")
-            }
-            Event::StageStarted {
-                release: id,
-                environment,
-                ..
-            } if *id == release => {
-                format!("enters {environment}")
-            }
-            Event::HostOrdered { order } if order.release == release => match order.kind {
-                OrderKind::Forward => format!("{} is changed", order.host),
-                OrderKind::Rollback => format!("{} is told to go back", order.host),
-            },
-            Event::HostFailed {
-                host,
-                phase,
-                reason,
-                ..
-            } => format!("{host} at {phase}: {reason}"),
-            Event::HostHealthChanged {
-                host,
-                healthy: false,
-                reason,
-                ..
-            } => {
-                format!("{host} is unhealthy: {reason}")
-            }
-            Event::WaveJudged {
-                release: id,
-                environment,
-                wave,
-                verdict,
-                ..
-            } if *id == release => {
-                let wave = wave + 1;
-                match verdict {
-                    Verdict::Pass { evidence } => {
-                        format!(
-                            "{environment} wave {wave} passed ({} requests)",
-                            evidence.canary.requests
-                        )
-                    }
-                    Verdict::Fail { rule, reason, .. } => {
-                        format!("{environment} wave {wave} failed, {rule}: {reason}")
-                    }
-                    Verdict::Insufficient { needs } => {
-                        format!("{environment} wave {wave} needs {needs}")
-                    }
-                }
-            }
-            Event::ReleaseGood { release: id, .. } if *id == release => {
-                format!("release {id} is good")
-            }
-            Event::RollbackStarted {
-                release: id, by, ..
-            } if *id == release => {
-                format!("rollback begins, decided by {by}")
-            }
-            Event::RollbackCompleted {
-                release: id,
-                took_ms,
-            } if *id == release => {
-                format!("every host is back, {took_ms}")
-            }
-            Event::DigestQuarantined { release: id, .. } if *id == release => {
-                "bundle quarantined".into()
-            }
-            _ => continue,
-        };
-        moments.push(Moment {
-            at: record.at,
-            event,
-        });
-    }
-    moments
+pub fn from_journal(records: &[JournalRecord], release: ReleaseId) -> Vec<Moment> {
+    let of_release = |event: &Event| match event {
+        Event::ReleaseProposed { release: id, .. }
+        | Event::StageStarted { release: id, .. }
+        | Event::WaveJudged { release: id, .. }
+        | Event::WaveHeld { release: id, .. }
+        | Event::ReleaseGood { release: id, .. }
+        | Event::RollbackStarted { release: id, .. }
+        | Event::RollbackCompleted { release: id, .. }
+        | Event::DigestQuarantined { release: id, .. } => *id == release,
+        Event::HostOrdered { order } => order.release == release,
+        Event::HostFailed { .. } | Event::HostRevertFailing { .. } => true,
+        Event::HostHealthChanged { .. } => true,
+        _ => false,
+    };
+    let told = records.iter().filter(|record| of_release(&record.event));
+    told.map(|record| Moment {
+        at: record.at,
+        event: record.event.to_string(),
+    })
+    .collect()
 }

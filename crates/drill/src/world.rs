@@ -5,7 +5,6 @@
 //! Invariant: everything lives below one folder and ends with its [`World`].
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -20,6 +19,8 @@ use wire::api::{HostView, JoinTokenRequest, TokenAnswer, TokenRequest};
 use wire::{Client, Identity};
 
 use crate::process::Process;
+
+mod project;
 
 /// The fleet must be up within this time, also on a slow machine.
 const UP_WITHIN: Duration = Duration::from_secs(60);
@@ -43,6 +44,8 @@ pub struct Shape {
     pub requests_min: u64,
     /// Restart servers that stop answering, as an orchestrator does.
     pub watchdog: bool,
+    /// The `plimsoll` to start; this very program when absent.
+    pub program: Option<PathBuf>,
 }
 
 impl Default for Shape {
@@ -54,6 +57,7 @@ impl Default for Shape {
             bake_s: 3,
             requests_min: 5,
             watchdog: false,
+            program: None,
         }
     }
 }
@@ -69,6 +73,8 @@ pub struct Place {
     pub zone: &'static str,
     /// Where its API server listens.
     pub address: SocketAddr,
+    /// Where that server tells how its threads are, on a thread that no request can take.
+    pub stats: SocketAddr,
     /// Everything of it.
     pub folder: PathBuf,
 }
@@ -112,9 +118,12 @@ impl World {
         for name in ["logs", "project/config", "hosts"] {
             std::fs::create_dir_all(folder.join(name))?;
         }
-        let program = std::env::current_exe().context("where is this program?")?;
+        let program = match shape.program.clone() {
+            Some(program) => program,
+            None => std::env::current_exe().context("where is this program?")?,
+        };
         let count = shape.test_hosts + shape.zones.iter().map(|(_, count)| count).sum::<usize>();
-        let ports = free_ports(count + 5)?;
+        let ports = free_ports(2 * count + 5)?;
         let (control, fixed) = (ports[0], &ports[1..5]);
         let hosts = places(&folder, &shape, &ports[5..])?;
         let mut world = World {
@@ -258,6 +267,7 @@ impl World {
             text(&live.join("service.toml")),
         );
         let (host, address) = (place.name.to_string(), place.address.to_string());
+        let stats = place.stats.to_string();
         let program = text(&self.program);
         let watch = format!("http://{address}/healthz");
         let mut args = vec!["supervise", "--name", &host, "--dir", &state];
@@ -276,6 +286,8 @@ impl World {
             place.environment,
             "--host",
             &host,
+            "--stats",
+            &stats,
         ]);
         self.run(&format!("init-{host}"), &args, &[])
     }
@@ -426,84 +438,6 @@ impl World {
         text(&self.folder.join(name))
     }
 
-    /// The configuration that is released: which authentication service
-    /// production uses. The client library has no deadline: that is the flaw
-    /// of the report.
-    ///
-    /// # Errors
-    /// When the file can't be written.
-    pub fn write_config(&self, version: &str, production_auth: SocketAddr) -> Result<()> {
-        let config = format!(
-            "version = \"{version}\"\nwork_ms = 5\n\n[auth.test]\naddress = \"{}\"\n\n[auth.production]\naddress = \"{production_auth}\"\n",
-            self.auth
-        );
-        let path = self.folder.join("project/config/service.toml");
-        std::fs::write(&path, config).with_context(|| path.display().to_string())
-    }
-
-    fn write_project(&self) -> Result<()> {
-        let program = text(&self.program);
-        let hosts = text(&self.folder.join("hosts"));
-        let waves: Vec<String> = self
-            .shape
-            .waves
-            .iter()
-            .map(|wave| format!("{wave:?}"))
-            .collect();
-        let mut project = format!(
-            r#"# The fleet of this folder, and how its one service is released.
-
-[service.api]
-files = "config"
-tenant_header = "x-api-key"
-
-[service.api.commands]
-check = ["{program}", "drill-service", "--check", "--config", "service.toml", "--environment", "${{environment}}"]
-restart = {{ run = ["{program}", "supervise", "restart", "--dir", "{hosts}/${{host}}/init"], deadline = "15s" }}
-exits = ["{program}", "supervise", "exits", "--dir", "{hosts}/${{host}}/init"]
-
-[service.api.health]
-http = "http://${{address}}/healthz"
-interval = "500ms"
-deadline = "500ms"
-grace = "10s"
-threshold = 2
-
-[service.api.plan.test]
-waves = ["all"]
-bake = "2s"
-confirm_within = "20s"
-
-[service.api.plan.production]
-waves = [{}]
-bake = "{}s"
-bake_max = "5m"
-requests_min = {}
-failure_budget = "1%"
-confirm_within = "20s"
-"#,
-            waves.join(", "),
-            self.shape.bake_s,
-            self.shape.requests_min,
-        );
-        for environment in ["test", "production"] {
-            let _ = write!(project, "\n[[environment]]\nname = \"{environment}\"\n");
-            for place in self
-                .hosts
-                .iter()
-                .filter(|place| place.environment == environment)
-            {
-                let _ = write!(
-                    project,
-                    "\n[[environment.host]]\nname = \"{}\"\nzone = \"{}\"\naddress = \"{}\"\n",
-                    place.name, place.zone, place.address
-                );
-            }
-        }
-        std::fs::write(self.folder.join("project/plimsoll.toml"), project)?;
-        Ok(())
-    }
-
     /// Runs the program as its user would, as the first operator.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
@@ -574,8 +508,8 @@ fn places(folder: &Path, shape: &Shape, ports: &[SocketAddr]) -> Result<Vec<Plac
     }
     wanted
         .into_iter()
-        .zip(ports)
-        .map(|((name, environment, zone), address)| {
+        .zip(ports.as_chunks::<2>().0)
+        .map(|((name, environment, zone), [address, stats])| {
             let place = folder.join("hosts").join(&name);
             std::fs::create_dir_all(&place)?;
             Ok(Place {
@@ -583,6 +517,7 @@ fn places(folder: &Path, shape: &Shape, ports: &[SocketAddr]) -> Result<Vec<Plac
                 environment,
                 zone,
                 address: *address,
+                stats: *stats,
                 folder: place,
             })
         })

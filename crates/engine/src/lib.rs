@@ -23,6 +23,7 @@ pub mod watch;
 
 pub use decide::{Input, decide};
 pub use due::{Effect, due, wake_at};
+pub use release::{Release, Stage, Status};
 pub use state::{HostState, ServiceState, Slot, SlotStatus, State, evolve};
 pub use watch::Watch;
 

@@ -17,6 +17,7 @@ pub mod id;
 pub mod order;
 pub mod refusal;
 pub mod route;
+mod tell;
 pub mod topology;
 pub mod units;
 pub mod verdict;

@@ -1,10 +1,13 @@
 //! The command line's words.
 
-use std::net::SocketAddr;
+mod shells;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use model::{Digest, EnvironmentName, GatewayName, HostName, ReleaseId, Role, ServiceName};
+use model::{Digest, HostName, ReleaseId, Role, ServiceName};
+
+pub(crate) use shells::{AgentArgs, AgentCommand, GatewayArgs, LogArgs, ServerArgs};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -377,133 +380,6 @@ pub(crate) enum JournalCommand {
         #[arg(long, default_value_t = 0, value_name = "POSITION")]
         after: u64,
     },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ServerArgs {
-    /// Journal, blobs, keys and the first operator token live here
-    #[arg(long, default_value = "plimsoll-data", value_name = "DIR")]
-    pub(crate) data: PathBuf,
-    /// Where to listen
-    #[arg(long, default_value = "127.0.0.1:7600", value_name = "ADDRESS")]
-    pub(crate) listen: SocketAddr,
-    /// Declare the fleet from this project file at start
-    #[arg(long, value_name = "FILE")]
-    pub(crate) project: Option<PathBuf>,
-    /// Certificate chain in PEM; with it the API speaks TLS
-    #[arg(long, requires = "tls_key", value_name = "FILE")]
-    pub(crate) tls_cert: Option<PathBuf>,
-    /// Its private key in PEM
-    #[arg(long, requires = "tls_cert", value_name = "FILE")]
-    pub(crate) tls_key: Option<PathBuf>,
-    /// Requests in flight get so long when the server is told to stop
-    #[arg(long, default_value = "5s", value_name = "TIME")]
-    pub(crate) drain: jiff::SignedDuration,
-    #[command(flatten)]
-    pub(crate) log: LogArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct LogArgs {
-    /// What to log: error, warn, info, debug, or a filter like `server=debug,info`
-    #[arg(
-        long,
-        env = "PLIMSOLL_LOG",
-        default_value = "info",
-        value_name = "FILTER"
-    )]
-    pub(crate) log: String,
-    /// Log as JSON, one object a line
-    #[arg(long)]
-    pub(crate) log_json: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub(crate) struct AgentArgs {
-    #[command(subcommand)]
-    pub(crate) what: Option<AgentCommand>,
-    /// The agent's configuration
-    #[arg(long, default_value = "/etc/plimsoll/agent.toml", value_name = "FILE")]
-    pub(crate) config: PathBuf,
-    /// One-time token; needed the first time only
-    #[arg(
-        long,
-        env = "PLIMSOLL_JOIN_TOKEN",
-        hide_env_values = true,
-        value_name = "TOKEN"
-    )]
-    pub(crate) join_token: Option<String>,
-    #[command(flatten)]
-    pub(crate) log: LogArgs,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum AgentCommand {
-    /// Go back to the last good bundle of this host, without the control plane
-    Revert {
-        /// Really here, by this host alone
-        #[arg(long, required = true)]
-        local: bool,
-        /// The agent's configuration
-        #[arg(long, default_value = "/etc/plimsoll/agent.toml", value_name = "FILE")]
-        config: PathBuf,
-        /// Which service; may be left out if there is one
-        #[arg(long)]
-        service: Option<ServiceName>,
-        /// Another kept bundle instead of the last good one
-        #[arg(long, value_name = "DIGEST")]
-        to: Option<Digest>,
-        /// Answer in JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// What this host runs, and what it is doing
-    Status {
-        /// The agent's configuration
-        #[arg(long, default_value = "/etc/plimsoll/agent.toml", value_name = "FILE")]
-        config: PathBuf,
-        /// Answer in JSON
-        #[arg(long)]
-        json: bool,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct GatewayArgs {
-    /// This gateway's name
-    #[arg(long)]
-    pub(crate) name: GatewayName,
-    /// Whose traffic it carries
-    #[arg(long)]
-    pub(crate) environment: EnvironmentName,
-    /// A service and where to listen for it; may be given more than once
-    #[arg(long, required = true, value_parser = serve, value_name = "SERVICE=ADDRESS")]
-    pub(crate) serve: Vec<(ServiceName, SocketAddr)>,
-    /// Health, metrics and routes for operators; keep it on loopback
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) admin: Option<SocketAddr>,
-    /// The last good routing is kept here, to serve on without the control plane
-    #[arg(long, value_name = "DIR")]
-    pub(crate) state: Option<PathBuf>,
-    /// A request that takes longer is answered with 504
-    #[arg(long, default_value = "10s", value_name = "TIME")]
-    pub(crate) deadline: jiff::SignedDuration,
-    #[command(flatten)]
-    pub(crate) log: LogArgs,
-}
-
-fn serve(text: &str) -> Result<(ServiceName, SocketAddr), String> {
-    let (service, address) = text
-        .split_once('=')
-        .ok_or_else(|| "write it like api=127.0.0.1:8080".to_owned())?;
-    let service = service
-        .parse()
-        .map_err(|error: model::InvalidName| error.to_string())?;
-    let address = address
-        .parse()
-        .map_err(|_| format!("{address:?} is no address like 127.0.0.1:8080"))?;
-    Ok((service, address))
 }
 
 #[derive(Debug, Args)]

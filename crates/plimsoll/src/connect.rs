@@ -5,19 +5,21 @@ use wire::{Client, Identity};
 use crate::cli::Ask;
 use crate::output::Failure;
 
-/// A client for the control plane, with the caller's token.
-pub(crate) fn client(ask: &Ask) -> Result<Client, Failure> {
+/// The caller's token, from wherever it was given.
+pub(crate) fn token(ask: &Ask) -> Result<Option<String>, Failure> {
     let token = match (&ask.token, &ask.token_file) {
-        (Some(token), _) => Some(token.clone()),
-        (None, Some(path)) => Some(std::fs::read_to_string(path).map_err(|error| {
+        (Some(token), _) => token.clone(),
+        (None, Some(path)) => std::fs::read_to_string(path).map_err(|error| {
             Failure::broken(format!("token file {}: {error}", path.display()))
                 .next("The control plane writes the first operator token to DATA/operator.token.")
-        })?),
-        (None, None) => None,
+        })?,
+        (None, None) => return Ok(None),
     };
-    let identity = match token.as_deref().map(str::trim) {
-        Some(token) if !token.is_empty() => Identity::Bearer(token.to_owned()),
-        _ => Identity::Nobody,
-    };
+    Ok(Some(token.trim().to_owned()).filter(|token| !token.is_empty()))
+}
+
+/// A client for the control plane, with the caller's token.
+pub(crate) fn client(ask: &Ask) -> Result<Client, Failure> {
+    let identity = token(ask)?.map_or(Identity::Nobody, Identity::Bearer);
     Ok(Client::new(&ask.url, identity, ask.ca.clone())?)
 }

@@ -14,6 +14,7 @@ mod commands;
 mod connect;
 mod narrate;
 mod output;
+mod words;
 
 use std::process::ExitCode;
 

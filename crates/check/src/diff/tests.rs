@@ -1,3 +1,5 @@
+//! Every kind of change, as a line.
+
 use expect_test::{Expect, expect};
 use model::{Millis, Permille, Plan};
 

@@ -1,6 +1,6 @@
 //! `[[environment]]` and `[[environment.host]]`: the pipeline and its hosts.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use model::{Environment, EnvironmentName, Host, ServiceName};
@@ -27,8 +27,8 @@ pub(super) struct Fleet {
 /// What must be unique over the whole file, with the place of the first.
 #[derive(Default)]
 struct Seen {
-    hosts: HashMap<String, usize>,
-    addresses: HashMap<String, Taken>,
+    hosts: BTreeMap<String, usize>,
+    addresses: BTreeMap<String, Taken>,
 }
 
 /// Who has an address: the host's place and name, and where the address stands.
@@ -66,7 +66,7 @@ pub(super) fn read(root: &Node, services: &[&str], reader: &mut Reader<'_>) -> F
         reader.report(span, flaw.help(help));
     }
     let mut seen = Seen::default();
-    let mut first_lines: HashMap<String, usize> = HashMap::new();
+    let mut first_lines: BTreeMap<String, usize> = BTreeMap::new();
     for (position, node) in nodes.iter().enumerate() {
         let Some(table) = reader.table(node, "environment", &["name", "host"]) else {
             fleet.unnamed = true;
@@ -116,7 +116,7 @@ fn list_of_tables<'n>(
 
 fn environment_name(
     table: &Node,
-    first_lines: &mut HashMap<String, usize>,
+    first_lines: &mut BTreeMap<String, usize>,
     reader: &mut Reader<'_>,
 ) -> Option<EnvironmentName> {
     let node = reader.required(table, "this environment", "name", "\"test\"")?;

@@ -1,3 +1,5 @@
+//! Each mistake in its place, and documents that are right.
+
 use expect_test::{Expect, expect, expect_file};
 
 use super::*;

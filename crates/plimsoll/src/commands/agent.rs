@@ -11,14 +11,23 @@ use crate::output::{self, Failure, Paint, paint};
 pub(crate) async fn agent(args: AgentArgs, ask: &Ask) -> Result<ExitCode, Failure> {
     match args.what {
         None => run(args, ask).await,
-        Some(AgentCommand::Revert { local: _, config, service, to, json }) => {
+        Some(AgentCommand::Revert {
+            local: _,
+            config,
+            service,
+            to,
+            json,
+        }) => {
             let config = AgentConfig::read(&config).map_err(Failure::broken)?;
             let service = match (service, config.services.keys().next()) {
                 (Some(service), _) => service,
                 (None, Some(only)) if config.services.len() == 1 => only.clone(),
                 (None, _) => {
-                    let names: Vec<&str> =
-                        config.services.keys().map(model::ServiceName::as_str).collect();
+                    let names: Vec<&str> = config
+                        .services
+                        .keys()
+                        .map(model::ServiceName::as_str)
+                        .collect();
                     return Err(Failure::broken("which service?")
                         .next(format!("Name one with --service: {}.", names.join(", "))));
                 }
@@ -38,14 +47,27 @@ pub(crate) async fn agent(args: AgentArgs, ask: &Ask) -> Result<ExitCode, Failur
         }
         Some(AgentCommand::Status { config, json }) => {
             let config = AgentConfig::read(&config).map_err(Failure::broken)?;
-            let status = agent::status(&config.state_dir).await.map_err(Failure::broken)?;
+            let status = agent::status(&config.state_dir)
+                .await
+                .map_err(Failure::broken)?;
             if json {
                 output::json(&status)?;
                 return Ok(ExitCode::SUCCESS);
             }
-            let alive = if status.alive { "the agent runs" } else { "no agent runs; this is what is on disk" };
-            let control = if status.control_reachable { "reachable" } else { "not heard from" };
-            println!("{}: {alive}, control plane {control}, {} reports unsent", status.host, status.unsent_reports);
+            let alive = if status.alive {
+                "the agent runs"
+            } else {
+                "no agent runs; this is what is on disk"
+            };
+            let control = if status.control_reachable {
+                "reachable"
+            } else {
+                "not heard from"
+            };
+            println!(
+                "{}: {alive}, control plane {control}, {} reports unsent",
+                status.host, status.unsent_reports
+            );
             for service in &status.services {
                 show(service);
             }
@@ -68,7 +90,11 @@ fn show(service: &ServiceStatus) {
         service.detail
     );
     let kept: Vec<String> = service.kept.iter().map(model::Digest::short).collect();
-    println!("    goes back to {}; kept: {}", service.good.short(), kept.join(", "));
+    println!(
+        "    goes back to {}; kept: {}",
+        service.good.short(),
+        kept.join(", ")
+    );
 }
 
 async fn run(args: AgentArgs, ask: &Ask) -> Result<ExitCode, Failure> {
@@ -87,6 +113,8 @@ async fn run(args: AgentArgs, ask: &Ask) -> Result<ExitCode, Failure> {
         let _ = stop.wait_for(|stop| *stop).await;
         token.cancel();
     });
-    agent::run(config, shutdown).await.map_err(Failure::broken)?;
+    agent::run(config, shutdown)
+        .await
+        .map_err(Failure::broken)?;
     Ok(ExitCode::SUCCESS)
 }

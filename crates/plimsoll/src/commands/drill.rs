@@ -67,7 +67,8 @@ pub(crate) async fn quickstart(args: QuickstartArgs) -> Result<ExitCode, Failure
 
 fn what_next(world: &drill::world::World) -> String {
     let folder = world.folder().display();
-    let program = std::env::current_exe().map_or_else(|_| "plimsoll".into(), |path| path.display().to_string());
+    let program = std::env::current_exe()
+        .map_or_else(|_| "plimsoll".into(), |path| path.display().to_string());
     format!(
         "Everything goes on running. In another terminal:
 
@@ -90,7 +91,10 @@ Ctrl-C ends it all.",
 
 pub(crate) async fn drill(args: DrillArgs) -> Result<ExitCode, Failure> {
     let Some(name) = &args.name else {
-        println!("{:<20} wrong authentication address, library without deadline: every serving thread is consumed", api_infrastructure::NAME);
+        println!(
+            "{:<20} wrong authentication address, library without deadline: every serving thread is consumed",
+            api_infrastructure::NAME
+        );
         return Ok(ExitCode::SUCCESS);
     };
     if name != api_infrastructure::NAME {
@@ -99,7 +103,10 @@ pub(crate) async fn drill(args: DrillArgs) -> Result<ExitCode, Failure> {
             .with_json(args.json));
     }
     let mut stop = stop_signal()?;
-    let folder = tempfile::Builder::new().prefix("plimsoll-drill-").tempdir().map_err(Failure::broken)?;
+    let folder = tempfile::Builder::new()
+        .prefix("plimsoll-drill-")
+        .tempdir()
+        .map_err(Failure::broken)?;
     let quiet = args.json;
     let mut tell = |line: &str| {
         if !quiet {
@@ -111,7 +118,10 @@ pub(crate) async fn drill(args: DrillArgs) -> Result<ExitCode, Failure> {
         _ = stop.wait_for(|stop| *stop) => return Err(Failure::broken("stopped before the outcome")),
     };
     if args.keep || outcome.is_err() {
-        eprintln!("configuration, journal and logs are kept in {}", folder.keep().display());
+        eprintln!(
+            "configuration, journal and logs are kept in {}",
+            folder.keep().display()
+        );
     }
     let outcome = outcome.map_err(failure)?;
     if args.json {

@@ -9,7 +9,6 @@ use wire::api::JournalRecord;
 
 use crate::cli::{Ask, JournalArgs, JournalCommand};
 use crate::connect;
-use crate::narrate::event_line;
 use crate::output::{self, Failure, Paint, paint};
 
 /// Records asked for at a time.
@@ -57,11 +56,7 @@ async fn tail(
             } else {
                 let at = record.at.strftime("%Y-%m-%d %H:%M:%S%.3fZ").to_string();
                 let seq = record.seq;
-                println!(
-                    "{} {seq:>6}  {}",
-                    paint(Paint::Dim, at),
-                    event_line(&record.event)
-                );
+                println!("{} {seq:>6}  {}", paint(Paint::Dim, at), record.event);
             }
         }
     }

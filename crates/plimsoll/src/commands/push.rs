@@ -16,6 +16,7 @@ use crate::commands::project;
 use crate::connect;
 use crate::narrate;
 use crate::output::{self, Failure, Paint, paint};
+use crate::words;
 
 pub(crate) async fn push(args: PushArgs, ask: &Ask) -> Result<ExitCode, Failure> {
     let json = args.json;
@@ -183,7 +184,7 @@ async fn upload(
     let bar = if quiet {
         indicatif::ProgressBar::hidden()
     } else {
-        narrate::upload_bar(total)
+        words::upload_bar(total)
     };
     for digest in answer.missing {
         if let Some(bytes) = blobs.get(&digest) {

@@ -8,8 +8,9 @@ use wire::client::Fetched;
 
 use crate::cli::{Ask, ReleasesArgs, ReleasesCommand};
 use crate::connect;
-use crate::narrate::{self, state_word};
+use crate::narrate;
 use crate::output::{self, Failure, print_table, table};
+use crate::words::{self, state_word};
 
 pub(crate) async fn releases(args: ReleasesArgs, ask: &Ask) -> Result<ExitCode, Failure> {
     let client = connect::client(ask)?;
@@ -38,7 +39,7 @@ pub(crate) async fn releases(args: ReleasesArgs, ask: &Ask) -> Result<ExitCode, 
             if args.json {
                 output::json(&release)?;
             } else {
-                for line in narrate::release_lines(&release) {
+                for line in words::release_lines(&release) {
                     println!("{line}");
                 }
             }

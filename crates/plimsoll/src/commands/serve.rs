@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use gateway::GatewayConfig;
 use server::ServerConfig;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -10,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Ask, GatewayArgs, LogArgs, ServerArgs};
 use crate::commands::project;
+use crate::connect;
 use crate::output::Failure;
 
 /// Logs go to standard error; standard output is for answers.
@@ -76,6 +78,24 @@ pub(crate) async fn server(args: ServerArgs) -> Result<ExitCode, Failure> {
 }
 
 pub(crate) async fn gateway(args: GatewayArgs, ask: &Ask) -> Result<ExitCode, Failure> {
-    let _ = (args, ask);
+    start_logs(&args.log)?;
+    let mut config = GatewayConfig::new(ask.url.clone(), args.name, args.environment);
+    config.token = connect::token(ask)?;
+    config.ca.clone_from(&ask.ca);
+    config.listeners = args.serve.into_iter().collect();
+    config.admin = args.admin;
+    config.state_dir = args.state;
+    config.limits.request_deadline = Duration::try_from(args.deadline).unwrap_or_default();
+    let started = |started: gateway::Started| {
+        for (service, address) in &started.services {
+            println!("serving {service} on http://{address}");
+        }
+        if let Some(address) = started.admin {
+            println!("operators on http://{address}");
+        }
+    };
+    gateway::run(config, stop_signal()?, started)
+        .await
+        .map_err(Failure::broken)?;
     Ok(ExitCode::SUCCESS)
 }

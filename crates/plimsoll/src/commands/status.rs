@@ -6,8 +6,8 @@ use wire::api::StatusView;
 
 use crate::cli::{Ask, JsonArgs};
 use crate::connect;
-use crate::narrate;
 use crate::output::{self, Failure, Paint, paint};
+use crate::words;
 
 pub(crate) async fn status(args: JsonArgs, ask: &Ask) -> Result<ExitCode, Failure> {
     let client = connect::client(ask)?;
@@ -50,7 +50,7 @@ pub(crate) async fn status(args: JsonArgs, ask: &Ask) -> Result<ExitCode, Failur
             paint(Paint::Bold, service.name.as_str())
         );
         if let Some(release) = &service.active {
-            for line in narrate::release_lines(release) {
+            for line in words::release_lines(release) {
                 println!("  {line}");
             }
         }

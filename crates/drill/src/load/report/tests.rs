@@ -1,3 +1,5 @@
+//! Counting, outages, restoration.
+
 use super::*;
 
 fn report(bins: &[(u64, u64, u64)]) -> LoadReport {

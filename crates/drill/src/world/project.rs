@@ -1,0 +1,88 @@
+//! The files of a fleet's project: what its service is configured with, and how it is released.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result};
+
+use super::{World, text};
+
+impl World {
+    /// The configuration that is released: which authentication service
+    /// production uses. The client library has no deadline: that is the flaw
+    /// of the report.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn write_config(&self, version: &str, production_auth: SocketAddr) -> Result<()> {
+        let config = format!(
+            "version = \"{version}\"\nwork_ms = 5\n\n[auth.test]\naddress = \"{}\"\n\n[auth.production]\naddress = \"{production_auth}\"\n",
+            self.auth
+        );
+        let path = self.folder.join("project/config/service.toml");
+        std::fs::write(&path, config).with_context(|| path.display().to_string())
+    }
+
+    pub(super) fn write_project(&self) -> Result<()> {
+        let program = text(&self.program);
+        let hosts = text(&self.folder.join("hosts"));
+        let waves: Vec<String> = self
+            .shape
+            .waves
+            .iter()
+            .map(|wave| format!("{wave:?}"))
+            .collect();
+        let mut project = format!(
+            r#"# The fleet of this folder, and how its one service is released.
+
+[service.api]
+files = "config"
+tenant_header = "x-api-key"
+
+[service.api.commands]
+check = ["{program}", "drill-service", "--check", "--config", "service.toml", "--environment", "${{environment}}"]
+restart = {{ run = ["{program}", "supervise", "restart", "--dir", "{hosts}/${{host}}/init"], deadline = "15s" }}
+exits = ["{program}", "supervise", "exits", "--dir", "{hosts}/${{host}}/init"]
+
+[service.api.health]
+http = "http://${{address}}/healthz"
+interval = "500ms"
+deadline = "500ms"
+grace = "10s"
+threshold = 2
+
+[service.api.plan.test]
+waves = ["all"]
+bake = "2s"
+confirm_within = "20s"
+
+[service.api.plan.production]
+waves = [{}]
+bake = "{}s"
+bake_max = "5m"
+requests_min = {}
+failure_budget = "1%"
+confirm_within = "20s"
+"#,
+            waves.join(", "),
+            self.shape.bake_s,
+            self.shape.requests_min,
+        );
+        for environment in ["test", "production"] {
+            let _ = write!(project, "\n[[environment]]\nname = \"{environment}\"\n");
+            for place in self
+                .hosts
+                .iter()
+                .filter(|place| place.environment == environment)
+            {
+                let _ = write!(
+                    project,
+                    "\n[[environment.host]]\nname = \"{}\"\nzone = \"{}\"\naddress = \"{}\"\n",
+                    place.name, place.zone, place.address
+                );
+            }
+        }
+        std::fs::write(self.folder.join("project/plimsoll.toml"), project)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,172 @@
+//! Events in the words of a log: one line each, for people.
+
+use std::fmt;
+
+use crate::{Event, OrderKind, Verdict};
+
+/// Who did what, in one line.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&tell(self))
+    }
+}
+
+fn tell(event: &Event) -> String {
+    match event {
+        Event::TopologySet { by, topology } => {
+            let hosts: usize = topology.environments.iter().map(|e| e.hosts.len()).sum();
+            format!(
+                "{by} declared {} environments with {hosts} hosts",
+                topology.environments.len()
+            )
+        }
+        Event::TokenIssued {
+            by,
+            name,
+            role,
+            token,
+            ..
+        } => {
+            format!("{by} made token {token} for {name} ({role})")
+        }
+        Event::TokenRevoked { by, token } => format!("{by} revoked token {token}"),
+        Event::JoinTokenIssued { by, host, .. } => format!("{by} made a join token for {host}"),
+        Event::HostEnrolled { host, .. } => format!("{host} joined"),
+        Event::ReleaseProposed {
+            release,
+            service,
+            digest,
+            author,
+            message,
+            ..
+        } => {
+            format!(
+                "{author} proposed release {release} of {service}: {} {message}",
+                digest.short()
+            )
+        }
+        Event::StageStarted {
+            release,
+            environment,
+            waves,
+        } => {
+            format!(
+                "release {release} enters {environment}, {} waves",
+                waves.len()
+            )
+        }
+        Event::WaveStarted {
+            release,
+            environment,
+            wave,
+        } => {
+            format!("release {release}: {environment} wave {} begins", wave + 1)
+        }
+        Event::HostOrdered { order } => {
+            let way = match order.kind {
+                OrderKind::Forward => "to",
+                OrderKind::Rollback => "back to",
+            };
+            format!(
+                "release {}: {} ordered {way} {} (generation {})",
+                order.release,
+                order.host,
+                order.digest.short(),
+                order.generation
+            )
+        }
+        Event::HostConfirmed {
+            host,
+            service,
+            generation,
+            digest,
+        } => {
+            format!(
+                "{host} confirmed {service} {} (generation {generation})",
+                digest.short()
+            )
+        }
+        Event::HostFailed {
+            host,
+            phase,
+            reason,
+            ..
+        } => format!("{host} failed at {phase}: {reason}"),
+        Event::HostRevertFailing {
+            host,
+            phase,
+            reason,
+            tries,
+            ..
+        } => {
+            format!("{host} can't go back yet ({phase}, try {tries}): {reason}")
+        }
+        Event::HostHeld { host, .. } => format!("{host} holds: the control plane was gone"),
+        Event::HostHealthChanged {
+            host,
+            service,
+            healthy,
+            reason,
+            ..
+        } => {
+            let word = if *healthy {
+                "healthy again"
+            } else {
+                "unhealthy"
+            };
+            format!("{service} on {host} is {word} {reason}")
+        }
+        Event::WaveJudged {
+            release,
+            environment,
+            wave,
+            verdict,
+            ..
+        } => {
+            let (wave, word) = (wave + 1, verdict_word(verdict));
+            format!("release {release}: {environment} wave {wave} {word}")
+        }
+        Event::WaveHeld {
+            release,
+            environment,
+            wave,
+            needs,
+        } => {
+            format!(
+                "release {release}: {environment} wave {} is held, it needs {needs}",
+                wave + 1
+            )
+        }
+        Event::ReleaseGood { release, .. } => format!("release {release} is good"),
+        Event::RollbackStarted { release, by, .. } => format!("{by} sends release {release} back"),
+        Event::RollbackCompleted { release, took_ms } => {
+            format!("release {release} is back everywhere, {took_ms}")
+        }
+        Event::DigestQuarantined {
+            service, digest, ..
+        } => {
+            format!("bundle {} of {service} is quarantined", digest.short())
+        }
+        Event::QuarantineLifted {
+            by,
+            service,
+            digest,
+            reason,
+        } => {
+            format!(
+                "{by} lifted the quarantine of {} of {service}: {reason}",
+                digest.short()
+            )
+        }
+        Event::Frozen { by, scope, reason } => format!("{by} froze {scope}: {reason}"),
+        Event::Thawed { by, scope, reason } => format!("{by} thawed {scope}: {reason}"),
+    }
+}
+
+fn verdict_word(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Pass { evidence } => format!("passed on {} requests", evidence.canary.requests),
+        Verdict::Fail { rule, reason, .. } => format!("failed, {rule}: {reason}"),
+        Verdict::Insufficient { needs } => format!("can't be judged yet: {needs}"),
+    }
+}

@@ -132,41 +132,8 @@ fn guarded_outcome(
     timeline.retain(|moment| moment.at >= changed_at);
     let (total, failed) = (report.total.sent, report.total.failed);
     let (tenants, hit) = (report.tenants.len() as u64, report.tenants_hit() as u64);
-    let share = |part: u64, whole: u64| 100.0 * part as f64 / whole.max(1) as f64;
-    let (requests_share, tenants_share) = (share(failed, total), share(hit, tenants));
     let touched = release.exposure.hosts;
-    let back_after = span(back);
-    let checks = vec![
-        Check::new(
-            "at most 1 production host touched",
-            touched.to_string(),
-            touched <= 1,
-        ),
-        Check::new(
-            "at most 1.5 % of requests failed",
-            format!("{requests_share:.2} %"),
-            requests_share <= 1.5,
-        ),
-        Check::new(
-            "at most 2 % of customers hit",
-            format!("{tenants_share:.2} %"),
-            tenants_share <= 2.0,
-        ),
-        Check::new(
-            "rolled back within 10 s of the first failed request",
-            back_after.map_or_else(|| "no request failed".into(), |s| format!("{s:.1} s")),
-            back.is_some() && back_after.unwrap_or(0.0) <= 10.0,
-        ),
-        Check::new(
-            "service restored",
-            format!(
-                "{} of the last {} s failed",
-                tail(report).failed_permille(),
-                AFTER.as_secs() - 2
-            ),
-            tail(report).failed == 0,
-        ),
-    ];
+    let checks = guarded_checks(report, touched, back.is_some(), span(back));
     Outcome {
         drill: NAME.into(),
         mode: "guarded",
@@ -186,6 +153,50 @@ fn guarded_outcome(
         passed: checks.iter().all(|check| check.ok),
         checks,
     }
+}
+
+/// `back`: every host is back; `back_after`: so many seconds after the first failure.
+fn guarded_checks(
+    report: &LoadReport,
+    touched: u32,
+    back: bool,
+    back_after: Option<f64>,
+) -> Vec<Check> {
+    let (total, failed) = (report.total.sent, report.total.failed);
+    let (tenants, hit) = (report.tenants.len() as u64, report.tenants_hit() as u64);
+    let share = |part: u64, whole: u64| 100.0 * part as f64 / whole.max(1) as f64;
+    let (requests_share, tenants_share) = (share(failed, total), share(hit, tenants));
+    vec![
+        Check::new(
+            "at most 1 production host touched",
+            touched.to_string(),
+            touched <= 1,
+        ),
+        Check::new(
+            "at most 1.5 % of requests failed",
+            format!("{requests_share:.2} %"),
+            requests_share <= 1.5,
+        ),
+        Check::new(
+            "at most 2 % of customers hit",
+            format!("{tenants_share:.2} %"),
+            tenants_share <= 2.0,
+        ),
+        Check::new(
+            "rolled back within 10 s of the first failed request",
+            back_after.map_or_else(|| "no request failed".into(), |s| format!("{s:.1} s")),
+            back && back_after.unwrap_or(0.0) <= 10.0,
+        ),
+        Check::new(
+            "service restored",
+            format!(
+                "{} of the last {} s failed",
+                tail(report).failed_permille(),
+                AFTER.as_secs() - 2
+            ),
+            tail(report).failed == 0,
+        ),
+    ]
 }
 
 /// When the way back was decided, and by what.
@@ -243,9 +254,8 @@ async fn outage(world: &World, tell: &mut dyn FnMut(&str)) -> Result<Outcome> {
     );
     let decided_at = Timestamp::now();
     note(tell, "people take the change back, host by host".into());
-    world.write_config("1", world.auth)?;
     let quarter = hosts.len().div_ceil(4);
-    world.push_directly(&hosts[..quarter]).await?;
+    take_back(world, &hosts[..quarter]).await?;
     note(
         tell,
         format!(
@@ -254,45 +264,42 @@ async fn outage(world: &World, tell: &mut dyn FnMut(&str)) -> Result<Outcome> {
         ),
     );
     tokio::time::sleep(Duration::from_secs(3)).await;
-    world.push_directly(&hosts[quarter..]).await?;
+    take_back(world, &hosts[quarter..]).await?;
     let back_at = Timestamp::now();
     note(tell, "all servers run the old configuration again".into());
     tokio::time::sleep(AFTER + Duration::from_secs(4)).await;
     let report = load.stop().await;
-    mark_failures(&mut timeline, &report);
+    let seen = Mechanism {
+        busy,
+        threads,
+        starts,
+        exits,
+    };
+    Ok(unguarded_outcome(
+        &report,
+        &seen,
+        hosts.len(),
+        (decided_at, back_at),
+        timeline,
+    ))
+}
+
+/// `way_back`: when it was decided, and when every host was back.
+fn unguarded_outcome(
+    report: &LoadReport,
+    seen: &Mechanism,
+    hosts: usize,
+    way_back: (Timestamp, Timestamp),
+    mut timeline: Vec<Moment>,
+) -> Outcome {
+    mark_failures(&mut timeline, report);
     let (total, failed) = (report.total.sent, report.total.failed);
-    let outage = outage_s(&report);
-    let seen = format!("{outage:.1} s");
-    let hang = format!(
-        "{exits} forced restarts of {} servers, {starts} starts",
-        hosts.len()
-    );
-    let checks = vec![
-        Check::new(
-            "at least 95 % of requests fail for at least 10 s",
-            seen,
-            outage >= 10.0,
-        ),
-        Check::new(
-            "servers hang and restart in a loop",
-            hang,
-            exits as usize >= hosts.len(),
-        ),
-        Check::new(
-            "by the real mechanism: every serving thread is consumed",
-            format!("{busy} of {threads} threads waited for ever"),
-            threads > 0 && busy == threads,
-        ),
-        Check::new(
-            "service restored",
-            tail(&report).failed_permille().to_string(),
-            tail(&report).failed == 0,
-        ),
-    ];
+    let outage = outage_s(report);
+    let checks = unguarded_checks(report, seen, hosts);
     let first = report.first_failed_at;
     let since = |at| first.map(|first| seconds_between(first, at));
-    let count = u32::try_from(hosts.len()).unwrap_or(u32::MAX);
-    Ok(Outcome {
+    let count = u32::try_from(hosts).unwrap_or(u32::MAX);
+    Outcome {
         drill: NAME.into(),
         mode: "unguarded",
         requests: Requests { total, failed },
@@ -303,14 +310,60 @@ async fn outage(world: &World, tell: &mut dyn FnMut(&str)) -> Result<Outcome> {
         hosts_touched: count,
         hosts: count,
         stopped_by: None,
-        detect_s: since(decided_at),
-        rollback_s: Some(seconds_between(decided_at, back_at)),
+        detect_s: since(way_back.0),
+        rollback_s: Some(seconds_between(way_back.0, way_back.1)),
         restored_s: report.last_failed_at.and_then(since),
         outage_s: outage,
         timeline,
         passed: checks.iter().all(|check| check.ok),
         checks,
-    })
+    }
+}
+
+async fn take_back(world: &World, hosts: &[Place]) -> Result<()> {
+    world.write_config("1", world.auth)?;
+    world.push_directly(hosts).await
+}
+
+/// What the outage was made of.
+struct Mechanism {
+    busy: u64,
+    threads: u64,
+    starts: u64,
+    exits: u64,
+}
+
+fn unguarded_checks(report: &LoadReport, seen: &Mechanism, hosts: usize) -> Vec<Check> {
+    let Mechanism {
+        busy,
+        threads,
+        starts,
+        exits,
+    } = *seen;
+    let outage = outage_s(report);
+    let hang = format!("{exits} forced restarts of {hosts} servers, {starts} starts");
+    vec![
+        Check::new(
+            "at least 95 % of requests fail for at least 10 s",
+            format!("{outage:.1} s"),
+            outage >= 10.0,
+        ),
+        Check::new(
+            "servers hang and restart in a loop",
+            hang,
+            exits as usize >= hosts,
+        ),
+        Check::new(
+            "by the real mechanism: every serving thread is consumed",
+            format!("{busy} of {threads} threads waited for ever"),
+            threads > 0 && busy == threads,
+        ),
+        Check::new(
+            "service restored",
+            tail(report).failed_permille().to_string(),
+            tail(report).failed == 0,
+        ),
+    ]
 }
 
 /// How many serving threads all servers have, and how many of them were taken

@@ -5,14 +5,14 @@
 //! Invariant: everything lives below one folder and ends with its [`World`].
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use futures_util::future::join_all;
-use model::{GatewayName, HostName, Role};
+use model::{GatewayName, Role};
 use tokio::process::Command;
 use tokio::time::Instant;
 use wire::api::{HostView, JoinTokenRequest, TokenAnswer, TokenRequest};
@@ -20,7 +20,11 @@ use wire::{Client, Identity};
 
 use crate::process::Process;
 
+pub use shape::{Place, Shape};
+use shape::{free_ports, places};
+
 mod project;
+mod shape;
 
 /// The fleet must be up within this time, also on a slow machine.
 const UP_WITHIN: Duration = Duration::from_secs(60);
@@ -28,56 +32,6 @@ const UP_WITHIN: Duration = Duration::from_secs(60);
 const FOLDER_BYTES_MAX: usize = 70;
 /// Set for every process here: it ends when the one that started it does, also after `kill -9`.
 pub const DIE_WITH_PARENT: &str = "PLIMSOLL_DIE_WITH_PARENT";
-
-/// What the fleet looks like.
-#[derive(Debug, Clone)]
-pub struct Shape {
-    /// Hosts of the test environment.
-    pub test_hosts: usize,
-    /// Zones of production with their hosts.
-    pub zones: Vec<(&'static str, usize)>,
-    /// Waves of production, as in plimsoll.toml.
-    pub waves: Vec<&'static str>,
-    /// How long production waves bake, in seconds.
-    pub bake_s: u64,
-    /// Requests that a production wave needs.
-    pub requests_min: u64,
-    /// Restart servers that stop answering, as an orchestrator does.
-    pub watchdog: bool,
-    /// The `plimsoll` to start; this very program when absent.
-    pub program: Option<PathBuf>,
-}
-
-impl Default for Shape {
-    fn default() -> Self {
-        Shape {
-            test_hosts: 2,
-            zones: vec![("zone-a", 3), ("zone-b", 3), ("zone-c", 2)],
-            waves: vec!["1 host at 1%", "zone", "each zone"],
-            bake_s: 3,
-            requests_min: 5,
-            watchdog: false,
-            program: None,
-        }
-    }
-}
-
-/// One host of the fleet.
-#[derive(Debug, Clone)]
-pub struct Place {
-    /// Its name.
-    pub name: HostName,
-    /// `test` or `production`.
-    pub environment: &'static str,
-    /// Its zone.
-    pub zone: &'static str,
-    /// Where its API server listens.
-    pub address: SocketAddr,
-    /// Where that server tells how its threads are, on a thread that no request can take.
-    pub stats: SocketAddr,
-    /// Everything of it.
-    pub folder: PathBuf,
-}
 
 /// A running fleet.
 pub struct World {
@@ -493,44 +447,4 @@ impl World {
 
 fn text(path: &Path) -> String {
     path.display().to_string()
-}
-
-fn places(folder: &Path, shape: &Shape, ports: &[SocketAddr]) -> Result<Vec<Place>> {
-    let mut wanted = Vec::new();
-    for n in 1..=shape.test_hosts {
-        wanted.push((format!("test-{n}"), "test", "lab"));
-    }
-    for (zone, count) in &shape.zones {
-        let letter = zone.rsplit('-').next().unwrap_or(zone);
-        for n in 1..=*count {
-            wanted.push((format!("web-{letter}{n}"), "production", *zone));
-        }
-    }
-    wanted
-        .into_iter()
-        .zip(ports.as_chunks::<2>().0)
-        .map(|((name, environment, zone), [address, stats])| {
-            let place = folder.join("hosts").join(&name);
-            std::fs::create_dir_all(&place)?;
-            Ok(Place {
-                name: name.parse()?,
-                environment,
-                zone,
-                address: *address,
-                stats: *stats,
-                folder: place,
-            })
-        })
-        .collect()
-}
-
-/// Addresses on loopback that nobody uses at this moment.
-fn free_ports(count: usize) -> Result<Vec<SocketAddr>> {
-    let listeners: Vec<TcpListener> = (0..count)
-        .map(|_| TcpListener::bind("127.0.0.1:0"))
-        .collect::<Result<_, _>>()?;
-    Ok(listeners
-        .iter()
-        .map(TcpListener::local_addr)
-        .collect::<Result<_, _>>()?)
 }

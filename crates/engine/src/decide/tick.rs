@@ -137,23 +137,7 @@ fn step(
     };
     match next(release, &outlook, now) {
         Step::Wait(_) => Vec::new(),
-        Step::Order(hosts) => hosts
-            .into_iter()
-            .filter_map(|host| {
-                let (service, digest) = (&release.service, release.digest);
-                let order = rollback::order(
-                    state,
-                    &host,
-                    service,
-                    release.id,
-                    digest,
-                    OrderKind::Forward,
-                    now,
-                )?;
-                leased.insert(host);
-                Some(Event::HostOrdered { order })
-            })
-            .collect(),
+        Step::Order(hosts) => order_forward(state, release, hosts, leased, now),
         Step::StartWave(wave) => place
             .into_iter()
             .map(|(environment, _)| Event::WaveStarted {
@@ -182,6 +166,25 @@ fn step(
             events
         }
     }
+}
+
+fn order_forward(
+    state: &State,
+    release: &Release,
+    hosts: Vec<HostName>,
+    leased: &mut BTreeSet<HostName>,
+    now: Timestamp,
+) -> Vec<Event> {
+    let (service, digest, id) = (&release.service, release.digest, release.id);
+    let mut events = Vec::new();
+    for host in hosts {
+        let forward = OrderKind::Forward;
+        if let Some(order) = rollback::order(state, &host, service, id, digest, forward, now) {
+            leased.insert(host);
+            events.push(Event::HostOrdered { order });
+        }
+    }
+    events
 }
 
 /// Into the next environment, or good.

@@ -128,13 +128,17 @@ async fn fleet(client: &wire::Client, status: &StatusView, findings: &mut Vec<Fi
             )
         },
     });
+    findings.push(health(&hosts));
+}
+
+fn health(hosts: &[HostView]) -> Finding {
     let sick: Vec<String> = hosts
         .iter()
         .flat_map(|host| host.services.iter().map(move |service| (host, service)))
         .filter(|(_, service)| service.healthy == Some(false))
         .map(|(host, service)| format!("{} on {}", service.service, host.name))
         .collect();
-    findings.push(Finding {
+    Finding {
         what: "health",
         ok: sick.is_empty(),
         detail: if sick.is_empty() {
@@ -142,5 +146,5 @@ async fn fleet(client: &wire::Client, status: &StatusView, findings: &mut Vec<Fi
         } else {
             sick.join(", ")
         },
-    });
+    }
 }

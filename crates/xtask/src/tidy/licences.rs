@@ -15,7 +15,8 @@ use super::{File, Violation};
 
 const TABLE: &str = "deny.toml";
 const LOCK: &str = "Cargo.lock";
-const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
+/// How a lock file marks packages of a registry; every package must come from the same one.
+const REGISTRY: &str = "registry+";
 
 /// What `deny.toml` allows.
 #[derive(Debug, Default)]
@@ -103,10 +104,12 @@ pub(super) fn licences(policy: &Policy, workspace: &Workspace) -> Vec<Violation>
 pub(super) fn sources(files: &[File]) -> Vec<Violation> {
     let lock = files.iter().find(|file| file.path == LOCK);
     let lines = lock.map_or("", |lock| &lock.text).lines().enumerate();
+    let mut first = None;
     lines
         .filter_map(|(n, line)| {
             let source = line.strip_prefix("source = \"")?.strip_suffix('"')?;
-            (source != REGISTRY).then(|| {
+            let registry = *first.get_or_insert(source);
+            (source != registry || !source.starts_with(REGISTRY)).then(|| {
                 Violation::new(
                     LOCK,
                     n + 1,

@@ -36,7 +36,7 @@ const TOWER: &[(&str, &[&str])] = &[
         "sim",
         &["engine", "judge", "release", "node", "edge", "model"],
     ),
-    ("e2e", &["model", "wire"]),
+    ("e2e", &["drill", "model", "wire"]),
     ("xtask", &[]),
 ];
 

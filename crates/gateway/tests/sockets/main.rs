@@ -1,0 +1,10 @@
+//! The gateway over real sockets: fake backends, a fake control plane, real requests.
+
+#![expect(clippy::unwrap_used, reason = "a test that can't go on says where")]
+
+mod counting;
+mod failing;
+mod fleet;
+mod lifecycle;
+mod passing;
+mod routing;

@@ -112,7 +112,7 @@ async fn reports_are_bounded_in_number_and_length() {
     };
     send(&agent, vec![report(1, 0, long)]).await.unwrap();
     let journaled = server.journaled("host_health_changed").await;
-    assert_eq!(journaled[0]["reason"].as_str().unwrap().len(), 2048);
+    assert_eq!(journaled[0]["reason"].as_str().unwrap().len(), 6 * 1024);
     server.stop().await;
 }
 

@@ -228,7 +228,13 @@ impl Watch {
             if self.rows.len() >= ROWS_MAX && !self.rows.contains_key(&key) {
                 continue;
             }
-            let before = self.rows.insert(key, counts).unwrap_or_default();
+            // Totals only grow; a post that arrives late must not count its difference twice.
+            let before = self.rows.get(&key).copied().unwrap_or_default();
+            let counts = BundleCounts {
+                requests: counts.requests.max(before.requests),
+                failed: counts.failed.max(before.failed),
+            };
+            self.rows.insert(key, counts);
             let news = counts.since(before);
             let totals = self
                 .totals
@@ -351,5 +357,53 @@ impl Watch {
                     .iter()
                     .map(move |(digest, total)| (environment, service, *digest, total.counts))
             })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn late_and_repeated_posts_change_nothing_and_a_new_run_adds() {
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let mut watch = Watch::new(now);
+        let (gate, other): (GatewayName, GatewayName) =
+            ("gate".parse().unwrap(), "other".parse().unwrap());
+        let production: EnvironmentName = "production".parse().unwrap();
+        let service: ServiceName = "api".parse().unwrap();
+        let digest = Digest::of(b"x");
+        let row = |requests, failed| {
+            vec![Row {
+                service: service.clone(),
+                digest,
+                tenant: TenantName("t".into()),
+                counts: BundleCounts { requests, failed },
+            }]
+        };
+        assert!(watch.count(&gate, &production, 1, row(10, 1)));
+        assert!(!watch.count(&gate, &production, 1, row(20, 2)));
+        watch.count(&gate, &production, 1, row(10, 1));
+        watch.count(&gate, &production, 1, row(20, 2));
+        watch.count(&other, &production, 1, row(5, 0));
+        let seen = |watch: &Watch| watch.exposure(&production, &service, digest).requests;
+        assert_eq!(
+            seen(&watch),
+            BundleCounts {
+                requests: 25,
+                failed: 2
+            }
+        );
+        assert!(
+            watch.count(&gate, &production, 2, row(3, 0)),
+            "a new run of the gateway"
+        );
+        assert_eq!(
+            seen(&watch),
+            BundleCounts {
+                requests: 28,
+                failed: 2
+            }
+        );
     }
 }

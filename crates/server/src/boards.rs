@@ -4,12 +4,12 @@
 //! Level-triggered: a board holds the newest value and its tag; waiting is for
 //! "another tag than mine", so nothing is lost by whoever comes late.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::due;
 use engine::{Effect, State};
-use model::{EnvironmentName, HostName, RouteTable, Seq};
+use model::{EnvironmentName, Event, HostName, RouteTable, Seq};
 use tokio::sync::watch;
 use wire::sign::ORDER_TYPE;
 use wire::{Envelope, SecretKey};
@@ -21,6 +21,46 @@ use crate::access::Access;
 pub(crate) struct HostOrders {
     pub(crate) tag: String,
     pub(crate) orders: Arc<Vec<Envelope>>,
+}
+
+/// What may have to be told anew. What is told follows from the state alone;
+/// this only saves looking at every host of a large fleet after each event.
+#[derive(Debug)]
+pub(crate) struct News {
+    access: bool,
+    /// Absent: every host.
+    hosts: Option<BTreeSet<HostName>>,
+}
+
+impl News {
+    pub(crate) fn everything() -> News {
+        News {
+            access: true,
+            hosts: None,
+        }
+    }
+
+    pub(crate) fn of(events: &[Event]) -> News {
+        let mut hosts = BTreeSet::new();
+        let mut access = false;
+        for event in events {
+            match event {
+                Event::TokenIssued { .. } | Event::TokenRevoked { .. } => access = true,
+                Event::HostEnrolled { host, .. } => {
+                    access = true;
+                    hosts.insert(host.clone());
+                }
+                Event::HostOrdered { order } => {
+                    hosts.insert(order.host.clone());
+                }
+                _ => {}
+            }
+        }
+        News {
+            access,
+            hosts: Some(hosts),
+        }
+    }
 }
 
 /// Everything that is waited for.
@@ -44,12 +84,16 @@ impl Boards {
     }
 
     /// Takes over everything that follows from `state` as of `position`.
-    pub(crate) fn publish(&self, state: &State, position: Seq, access_changed: bool) {
-        if access_changed {
+    pub(crate) fn publish(&self, state: &State, position: Seq, news: &News) {
+        if news.access {
             self.access.send_replace(Access::of(state));
         }
-        for host in state.hosts.keys() {
-            self.publish_host(state, host);
+        match &news.hosts {
+            Some(hosts) => hosts.iter().for_each(|host| self.publish_host(state, host)),
+            None => state
+                .hosts
+                .keys()
+                .for_each(|host| self.publish_host(state, host)),
         }
         for effect in due::routes_due(state) {
             if let Effect::Routes {

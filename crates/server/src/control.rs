@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use engine::state::STATE_FORMAT;
 use engine::{Input, State, Watch, decide, evolve, wake_at};
-use journal::{AppendError, Journal};
+use journal::{AppendError, EVENTS_PER_APPEND_MAX, Journal};
 use model::{Event, Refusal, Seq, Timestamp};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::ServerError;
-use crate::boards::Boards;
+use crate::boards::{Boards, News};
 use crate::limits::{BATCH_MAX, QUEUE_MAX, SNAPSHOT_EVERY};
 
 /// Records folded at a time at start.
@@ -120,7 +120,7 @@ pub(crate) async fn start(
     let now = Timestamp::now();
     let mut watch = Watch::new(now);
     watch.mark(&state);
-    boards.publish(&state, position, true);
+    boards.publish(&state, position, &News::everything());
     let (urgent, urgent_queue) = mpsc::channel(QUEUE_MAX);
     let (normal, normal_queue) = mpsc::channel(QUEUE_MAX);
     let owner = Owner {
@@ -283,24 +283,12 @@ impl Owner {
         if events.is_empty() {
             return Ok(());
         }
-        let appended = self
-            .journal
-            .append(self.position, self.now, events.to_vec())
-            .await;
-        match appended {
-            Ok(position) => {
-                self.position = position;
-                let access_changed = events.iter().any(|event| {
-                    matches!(
-                        event,
-                        Event::TokenIssued { .. }
-                            | Event::TokenRevoked { .. }
-                            | Event::HostEnrolled { .. }
-                    )
-                });
-                self.boards.publish(&self.state, position, access_changed);
+        match self.append_all(events).await {
+            Ok(()) => {
+                self.boards
+                    .publish(&self.state, self.position, &News::of(events));
                 for event in events {
-                    tracing::info!(kind = event.kind(), position = position.0, "journaled");
+                    tracing::info!(kind = event.kind(), %event, "journaled");
                 }
                 Ok(())
             }
@@ -316,10 +304,21 @@ impl Owner {
                     Err(error) => tracing::error!(error, "the journal can't be read back"),
                 }
                 self.watch.mark(&self.state);
-                self.boards.publish(&self.state, self.position, true);
+                self.boards
+                    .publish(&self.state, self.position, &News::everything());
                 Err(reason)
             }
         }
+    }
+
+    /// One append, but for a rollback of more hosts than fit into one: what the
+    /// later parts would say follows from the first, should the process end between them.
+    async fn append_all(&mut self, events: &[Event]) -> Result<(), AppendError> {
+        for part in events.chunks(EVENTS_PER_APPEND_MAX) {
+            let appended = self.journal.append(self.position, self.now, part.to_vec());
+            self.position = appended.await?;
+        }
+        Ok(())
     }
 
     async fn save_snapshot(&mut self) {

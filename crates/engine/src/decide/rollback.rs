@@ -195,6 +195,33 @@ fn must_go_back(slot: &Slot, releases: &BTreeSet<ReleaseId>, left: &[Digest]) ->
     }
 }
 
+/// Orders for hosts that a rollback should have told and has not: the appends
+/// of a large fleet's rollback are several, and the process may end between two.
+pub(super) fn stragglers(state: &State, release: &Release, now: Timestamp) -> Vec<Event> {
+    let service = &release.service;
+    let left = [release.digest];
+    let forward = |slot: &Slot| {
+        slot.order.as_ref().is_some_and(|order| {
+            order.kind == OrderKind::Forward
+                && (order.release == release.id || order.digest == release.digest)
+        })
+    };
+    let told = state.slots(service).filter(|(_, slot)| forward(slot));
+    let orders = told.filter_map(|(host, slot)| {
+        let digest = slot.home_from(&left);
+        order(
+            state,
+            host,
+            service,
+            release.id,
+            digest,
+            OrderKind::Rollback,
+            now,
+        )
+    });
+    orders.map(|order| Event::HostOrdered { order }).collect()
+}
+
 /// An order for one host; `None` when the host is in no environment any more and so can't be reached.
 pub(super) fn order(
     state: &State,

@@ -21,15 +21,18 @@ pub(super) fn tick(state: &State, watch: &Watch, now: Timestamp) -> Vec<Event> {
     let mut events = Vec::new();
     // Ways back first: nothing forward may delay them.
     for release in active(state) {
-        if let Status::RollingBack(started) = &release.status
-            && outstanding(state, release).is_empty()
-        {
+        let Status::RollingBack(started) = &release.status else {
+            continue;
+        };
+        let stragglers = rollback::stragglers(state, release, now);
+        if stragglers.is_empty() && outstanding(state, release).is_empty() {
             let took_ms = Millis::between(started.started_at, now);
             events.push(Event::RollbackCompleted {
                 release: release.id,
                 took_ms,
             });
         }
+        events.extend(stragglers);
     }
     let mut leased = BTreeSet::new();
     for release in active(state).filter(|r| matches!(r.status, Status::Rolling { .. })) {

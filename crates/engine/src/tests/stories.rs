@@ -349,3 +349,36 @@ fn with_every_host_on_the_way_back_requests_still_go_somewhere() {
         .sum();
     assert_eq!(served, 2);
 }
+
+#[test]
+fn a_rollback_whose_append_was_cut_short_is_finished() {
+    let mut world = World::new(2, 2);
+    world.until_good("one");
+    let before = world.journal.len();
+    world.roll_back(None).unwrap();
+    // The process ended after the first order was durable; the rest is lost.
+    let first_order = world.journal[before..]
+        .iter()
+        .position(|(_, event)| matches!(event, model::Event::HostOrdered { .. }))
+        .unwrap();
+    world.journal.truncate(before + first_order + 1);
+    world.state = world.replayed();
+    world.ok(Input::Tick);
+    world.carry_out();
+    world.ok(Input::Tick);
+    assert!(
+        world.story.last().unwrap().starts_with("release 1 back"),
+        "{:?}",
+        world.story
+    );
+    let slots = world
+        .state
+        .hosts
+        .values()
+        .flat_map(|host| host.slots.values());
+    assert!(
+        slots
+            .map(|slot| slot.running)
+            .all(|d| d == model::Digest::of(b"as found"))
+    );
+}

@@ -1,0 +1,25 @@
+//! The built `plimsoll` as real processes: killed, cut off, misused, told to end.
+//!
+//! Each test brings up what it needs below a temporary folder and lets nothing
+//! outlive it. Conditions are waited for with wide deadlines; a sleep is never
+//! a way to know that something has happened. `PLIMSOLL_SEED` replays the
+//! random parts, `PLIMSOLL_E2E_KEEP=1` keeps the folders, and
+//! `PLIMSOLL_E2E_PROGRAM` names another program than the workspace's own.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "tests tell their seed and what they saw"
+)]
+
+mod bad_input;
+mod dead_control;
+mod drills;
+mod ends;
+mod fleet;
+mod kills;
+mod people;
+mod plane;
+mod program;
+mod random;
+mod record;
+mod wait;

@@ -164,7 +164,7 @@ pub fn trimmed(table: &Table) -> String {
     table
         .to_string()
         .lines()
-        .map(|line| format!("{}\n", line.trim_end()))
+        .map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line).trim_end()))
         .collect()
 }
 

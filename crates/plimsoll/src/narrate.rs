@@ -240,6 +240,7 @@ impl Told {
                 wave.state == WaveState::Baking && baked.is_some_and(|baked| baked.0 < wave.bake_ms)
             });
         let settled = baking
+            || release.rollback.is_some()
             || release.waiting.as_deref().is_some_and(|w| {
                 w.contains("bakes for")
                     || w.contains("apply it")

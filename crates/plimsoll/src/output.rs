@@ -181,6 +181,7 @@ pub(crate) fn table(header: &[&str]) -> Table {
 /// Prints a table without the padding that would break copying.
 pub(crate) fn print_table(table: &Table) {
     for line in table.to_string().lines() {
-        println!("{}", line.trim_end());
+        // Each cell is padded by one; the first needs none.
+        println!("{}", line.strip_prefix(' ').unwrap_or(line).trim_end());
     }
 }

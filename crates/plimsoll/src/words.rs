@@ -3,8 +3,7 @@
 use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use jiff::Timestamp;
-use model::{Millis, Permille};
+use model::Permille;
 use wire::api::{ReleaseState, ReleaseView, WaveState, WaveView};
 
 use crate::output::{Paint, paint};
@@ -75,18 +74,18 @@ pub(crate) fn wave_line(wave: &WaveView) -> String {
         [one, two] => format!("{one}, {two}"),
         [first, .., last] => format!("{first} to {last} ({})", hosts.len()),
     };
-    let share = Permille::new(wave.traffic_permille).unwrap_or(Permille::ALL);
     match wave.state {
         WaveState::Pending => paint(Paint::Dim, format!("pending   {hosts}")),
         WaveState::Applying => format!("applying  {hosts}"),
         WaveState::Baking => {
-            let since = wave.baking_since.unwrap_or_default();
-            let baked = Millis::between(since, Timestamp::now());
-            let left = Millis(wave.bake_ms.saturating_sub(baked.0));
-            format!(
-                "{} {hosts}, {share} of traffic, {left} to go",
-                paint(Paint::Cyan, "baking   ")
-            )
+            let word = paint(Paint::Cyan, "baking   ");
+            // All of the traffic needs no words.
+            match Permille::new(wave.traffic_permille) {
+                Some(share) if share < Permille::ALL => {
+                    format!("{word} {hosts}, {share} of traffic")
+                }
+                _ => format!("{word} {hosts}"),
+            }
         }
         WaveState::Passed => format!("{} {hosts}", paint(Paint::Green, "passed   ")),
         WaveState::Failed => format!("{} {hosts}", paint(Paint::Red, "failed   ")),

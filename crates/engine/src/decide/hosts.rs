@@ -67,9 +67,14 @@ pub(super) fn confirm(
     generation: Generation,
     digest: Digest,
 ) -> Result<Vec<Event>, Refusal> {
-    let slot = state
-        .slot(&host, &service)
-        .ok_or_else(|| unknown_host(&host))?;
+    let known = state.hosts.get(&host).ok_or_else(|| unknown_host(&host))?;
+    let slot = known.slots.get(&service).ok_or_else(|| {
+        Refusal::new(
+            Code::UnknownService,
+            format!("host {host} did not join with service {service}"),
+            "Join it again with that service in its agent's configuration.",
+        )
+    })?;
     let Some(order) = &slot.order else {
         return Err(stale(&host, generation, "it was never ordered anything"));
     };

@@ -145,7 +145,12 @@ fn turn_back(
         }
         left.push(release.digest);
         // A change that met no host showed nothing; it may come again.
-        if release.reached().next().is_some() {
+        let met = |slot: &Slot| {
+            slot.order
+                .as_ref()
+                .is_some_and(|order| order.release == release.id)
+        };
+        if state.slots(service).any(|(_, slot)| met(slot)) {
             events.push(Event::DigestQuarantined {
                 service: service.clone(),
                 digest: release.digest,

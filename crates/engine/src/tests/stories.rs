@@ -260,6 +260,12 @@ fn a_change_that_met_no_host_may_come_again() {
     assert!(world.story.last().unwrap().starts_with("release 1 back"));
     world.propose("x").unwrap();
     assert_eq!(refused(world.propose("y")), Code::ReleaseInProgress);
+    // Not even once its first wave has begun.
+    world.pass(Millis(1));
+    world.pass(Millis(1));
+    assert_eq!(world.story.last().unwrap(), "test wave 0");
+    world.roll_back(None).unwrap();
+    world.propose("x").unwrap();
 }
 
 #[test]

@@ -68,46 +68,47 @@ fn show(hosts: &[HostView]) {
         println!("no hosts are declared; begin with `plimsoll hosts apply plimsoll.toml`");
         return;
     }
-    let mut table = table(&[
-        "HOST",
-        "ENVIRONMENT",
-        "ZONE",
-        "SERVICE",
-        "RUNS",
-        "GEN",
-        "STATE",
-        "HEALTH",
-        "SEEN",
-    ]);
+    // One service for all needs no column: most fleets fit 80 characters then.
+    let names: std::collections::BTreeSet<_> = hosts
+        .iter()
+        .flat_map(|host| host.services.iter().map(|entry| &entry.service))
+        .collect();
+    let several = names.len() > 1;
+    let mut header = vec!["HOST", "WHERE", "RUNS", "GEN", "STATE", "SEEN"];
+    if several {
+        header.insert(2, "SERVICE");
+    }
+    let mut table = table(&header);
     for host in hosts {
         for service in &host.services {
             let health = match service.healthy {
-                Some(true) => paint(Paint::Green, "healthy"),
-                Some(false) => paint(Paint::Red, "unhealthy"),
-                None => "-".to_owned(),
+                Some(true) => paint(Paint::Green, ", healthy"),
+                Some(false) => paint(Paint::Red, ", unhealthy"),
+                None => String::new(),
             };
             let seen = host.seen_at.map_or_else(
                 || "never".to_owned(),
-                |at| format!("{} ago", Millis::between(at, Timestamp::now())),
+                |at| Millis::between(at, Timestamp::now()).to_string(),
             );
-            let state = match &service.detail {
-                Some(detail) => format!("{} ({detail})", service.state),
-                None => service.state.clone(),
-            };
+            let detail = service
+                .detail
+                .as_ref()
+                .map_or_else(String::new, |detail| format!(" ({detail})"));
             let running = service
                 .running
                 .map_or_else(|| "-".to_owned(), |digest| digest.short());
-            table.add_row([
+            let mut row = vec![
                 host.name.to_string(),
-                host.environment.to_string(),
-                host.zone.to_string(),
-                service.service.to_string(),
+                format!("{}/{}", host.environment, host.zone),
                 running,
                 service.generation.to_string(),
-                state,
-                health,
+                format!("{}{health}{detail}", service.state),
                 seen,
-            ]);
+            ];
+            if several {
+                row.insert(2, service.service.to_string());
+            }
+            table.add_row(row);
         }
     }
     print_table(&table);

@@ -71,21 +71,20 @@ fn list(releases: &[ReleaseView]) {
         return;
     }
     let mut table = table(&[
-        "RELEASE", "SERVICE", "BUNDLE", "STATE", "AUTHOR", "PROPOSED", "TOOK", "HOSTS", "FAILED",
-        "MESSAGE",
+        "ID", "SERVICE", "BUNDLE", "STATE", "AGE", "TOOK", "HOSTS", "FAILED", "MESSAGE",
     ]);
     for release in releases {
-        let took = release
-            .ended_at
-            .map(|at| Millis::between(release.proposed_at, at).to_string());
+        let took = release.ended_at.map_or_else(
+            || "-".to_owned(),
+            |at| Millis::between(release.proposed_at, at).to_string(),
+        );
         table.add_row([
             release.id.to_string(),
             release.service.to_string(),
             release.digest.short(),
             state_word(release.state),
-            release.author.clone(),
-            format!("{:.0}", release.proposed_at),
-            took.unwrap_or_else(|| "-".into()),
+            Millis::between(release.proposed_at, jiff::Timestamp::now()).to_string(),
+            took,
             format!(
                 "{}/{}",
                 release.exposure.hosts, release.exposure.hosts_total

@@ -16,7 +16,7 @@ Exit codes:
   2  the command line is wrong
   3  refused: the answer says why and what to do next
   4  the change was rolled back
-  5  the change is still on its way (held, or --no-follow was not given and the wait ended)
+  5  the change is still on its way, and --wait is over
   6  the control plane does not answer
 
 Where the control plane is: --url or PLIMSOLL_URL. Who you are: --token-file,

@@ -10,7 +10,7 @@ use wire::ClientError;
 
 /// Exit codes; `plimsoll --help` lists them.
 pub(crate) const BROKEN: u8 = 1;
-pub(crate) const REFUSED: u8 = 3;
+const REFUSED: u8 = 3;
 pub(crate) const ROLLED_BACK: u8 = 4;
 pub(crate) const NOT_YET: u8 = 5;
 pub(crate) const UNREACHABLE: u8 = 6;

@@ -55,6 +55,7 @@ pub(crate) struct App {
         people::freeze,
         people::thaw,
         people::lift,
+        people::bundle,
         people::status,
         people::hosts,
         people::topology,
@@ -94,6 +95,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/freezes", post(people::freeze))
         .route("/v1/thaws", post(people::thaw))
         .route("/v1/quarantine/lift", post(people::lift))
+        .route("/v1/bundles/{digest}", get(people::bundle))
         .route("/v1/status", get(people::status))
         .route("/v1/hosts", get(people::hosts))
         .route(

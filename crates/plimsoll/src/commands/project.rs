@@ -7,7 +7,7 @@ use check::Project;
 use clap::CommandFactory;
 
 use crate::cli::{CheckArgs, Cli};
-use crate::output::{self, Failure, Paint, REFUSED, paint};
+use crate::output::{self, BROKEN, Failure, Paint, paint};
 
 /// Reads a project file; shows every problem in its place.
 pub(crate) fn read(path: &Path) -> Result<Project, Failure> {
@@ -74,7 +74,7 @@ fn check_json(args: &CheckArgs) -> Result<ExitCode, Failure> {
             })
             .collect(),
     };
-    let code = if problems.is_empty() { 0 } else { REFUSED };
+    let code = if problems.is_empty() { 0 } else { BROKEN };
     output::json(&serde_json::json!({ "file": file, "problems": problems }))?;
     Ok(ExitCode::from(code))
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bytes::Bytes;
-use check::ServiceSource;
+use check::{Change, ServiceSource};
 use model::{Bundle, Digest, ServiceName};
 use wire::Client;
 use wire::api::{MissingAnswer, MissingRequest, ProposeRequest, StatusView};
@@ -31,19 +31,29 @@ async fn run(args: PushArgs, ask: &Ask) -> Result<ExitCode, Failure> {
     let folder = args.project.parent().unwrap_or(Path::new("."));
     let (bundle, blobs) = pack(service, source, folder)?;
     let digest = bundle.digest();
+    let client = connect::client(ask)?;
     if args.dry_run {
+        // Without a control plane there is nothing to compare with; the rest is shown all the same.
+        let changes = changes(&client, service, &bundle).await.ok();
         if args.json {
-            output::json(&serde_json::json!({ "digest": digest, "bundle": bundle }))?;
+            let words: Option<Vec<String>> =
+                changes.map(|(_, changes)| changes.iter().map(ToString::to_string).collect());
+            let dry = serde_json::json!({ "digest": digest, "bundle": bundle, "changes": words });
+            output::json(&dry)?;
         } else {
-            preview(&bundle, &args, service);
+            preview(
+                &bundle,
+                &args,
+                service,
+                changes.as_ref().map(|(_, changes)| changes.as_slice()),
+            );
             println!("nothing was proposed (--dry-run)");
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let client = connect::client(ask)?;
-    let base = base(&client, service).await?;
+    let (base, changes) = changes(&client, service, &bundle).await?;
     if !args.json {
-        preview(&bundle, &args, service);
+        preview(&bundle, &args, service, Some(&changes));
     }
     upload(&client, blobs, args.json).await?;
     let request = ProposeRequest {
@@ -134,36 +144,55 @@ fn pack(
     )))
 }
 
-/// What is good now, so that a push that was prepared against something else is noticed.
-async fn base(client: &Client, service: &ServiceName) -> Result<Option<Digest>, Failure> {
+/// What is good now, so that a push that was prepared against something else
+/// is noticed, and what the new bundle changes in it.
+async fn changes(
+    client: &Client,
+    service: &ServiceName,
+    bundle: &Bundle,
+) -> Result<(Option<Digest>, Vec<Change>), Failure> {
     let status: StatusView = client.get("/v1/status").await?;
-    Ok(status
+    let view = status
         .services
         .into_iter()
-        .find(|view| view.name == *service)
-        .and_then(|view| view.good))
+        .find(|view| view.name == *service);
+    let good = view.and_then(|view| view.good);
+    let base: Option<Bundle> = match good {
+        Some(digest) => Some(client.get(&format!("/v1/bundles/{digest}")).await?),
+        None => None,
+    };
+    Ok((good, check::diff(base.as_ref(), bundle)))
 }
 
-fn preview(bundle: &Bundle, args: &PushArgs, service: &ServiceName) {
+/// Changes shown; the rest is counted.
+const CHANGES_SHOWN_MAX: usize = 20;
+
+/// Names and sizes, never contents: configuration may hold secrets.
+fn preview(bundle: &Bundle, args: &PushArgs, service: &ServiceName, changes: Option<&[Change]>) {
     let message = if args.message.is_empty() {
         "no message"
     } else {
         &args.message
     };
+    let name = paint(Paint::Bold, service.as_str());
     println!(
-        "{} {}  {}",
-        paint(Paint::Bold, service.as_str()),
+        "{name} {}  {}",
         bundle.digest().short(),
         paint(Paint::Dim, message)
     );
-    let count =
-        |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
-    println!(
-        "  {}, {}, {} bytes",
-        count(bundle.files.len(), "file"),
-        count(bundle.packages.len(), "package"),
-        bundle.size_bytes()
-    );
+    let Some(changes) = changes else {
+        println!("  what it changes is not known: the control plane does not answer");
+        return;
+    };
+    if changes.is_empty() {
+        println!("  it changes nothing in what is good now");
+    }
+    for change in changes.iter().take(CHANGES_SHOWN_MAX) {
+        println!("  {change}");
+    }
+    if changes.len() > CHANGES_SHOWN_MAX {
+        println!("  and {} more", changes.len() - CHANGES_SHOWN_MAX);
+    }
 }
 
 async fn upload(

@@ -7,7 +7,8 @@ use axum::response::{IntoResponse, Response};
 use engine::Input;
 use model::refusal::Code;
 use model::{
-    Event, Millis, Refusal, ReleaseId, Role, Scope, Seq, ServiceName, Timestamp, Topology,
+    Bundle, Digest, Event, Millis, Refusal, ReleaseId, Role, Scope, Seq, ServiceName, Timestamp,
+    Topology,
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -269,6 +270,32 @@ pub(crate) async fn lift(
         })
         .await?;
     Ok(Json(Done { detail }))
+}
+
+/// A bundle's manifest, as long as something may still need it.
+#[utoipa::path(get, path = "/v1/bundles/{digest}", tag = "releases",
+    params(("digest" = String, Path, description = "The bundle's digest, 64 hex digits")),
+    responses((status = 200, body = Object), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
+pub(crate) async fn bundle(
+    State(app): State<App>,
+    bearer: Bearer,
+    Path(digest): Path<String>,
+) -> Result<Json<Bundle>, No> {
+    bearer.may(&app, Role::Viewer)?;
+    let digest = digest.parse::<Digest>().map_err(bad_request)?;
+    let found = app
+        .control
+        .read(move |state, _, _| state.bundles.get(&digest).cloned());
+    found.await.map(Json).ok_or_else(|| {
+        No(Refusal::new(
+            Code::NotFound,
+            format!(
+                "bundle {} is not known any more, or never was",
+                digest.short()
+            ),
+            "The journal has every bundle that was ever proposed.",
+        ))
+    })
 }
 
 /// Everything at a glance.

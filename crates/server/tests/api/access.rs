@@ -62,6 +62,7 @@ fn operations() -> Vec<(Method, &'static str, String, Value, For)> {
         row(&post, "/v1/freezes", &freeze, Bearer(Role::Operator)),
         row(&post, "/v1/thaws", &freeze, Bearer(Role::Operator)),
         row(&post, "/v1/quarantine/lift", &lift, Bearer(Role::Operator)),
+        row(&get, "/v1/bundles/{digest}", &none, Bearer(Role::Viewer)),
         row(&get, "/v1/status", &none, Bearer(Role::Viewer)),
         row(&get, "/v1/hosts", &none, Bearer(Role::Viewer)),
         row(&get, "/v1/topology", &none, Bearer(Role::Viewer)),

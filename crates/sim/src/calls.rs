@@ -3,8 +3,9 @@
 use engine::Input;
 use model::{Event, HostName, Refusal};
 
+use crate::fleet::serving;
 use crate::laws::Lawful;
-use crate::world::{Call, Happening, Reply, World, instant, tell};
+use crate::world::{Call, Happening, Reply, World, instant};
 
 /// The engine looks at the clock this often while a release is on its way.
 const TURN_MS: u64 = 250;
@@ -53,7 +54,7 @@ impl World {
     /// Tells the trace and the hosts concerned.
     fn published(&mut self, events: &[Event]) {
         for event in events {
-            self.note(|| format!("journal: {}", tell(event)));
+            self.note(|| format!("journal: {event}"));
             match event {
                 Event::HostOrdered { order } => self.hint(&order.host),
                 Event::ReleaseGood { .. } => self.count("releases good"),
@@ -62,6 +63,9 @@ impl World {
                     self.count("rollbacks by verdict");
                 }
                 Event::RollbackStarted { .. } => self.count("rollbacks by people"),
+                Event::WaveStarted { environment, .. } if *environment == serving() => {
+                    self.count("waves begun in production");
+                }
                 Event::WaveHeld { .. } => self.count("waves held"),
                 Event::HostHeld { .. } => self.count("hosts holding"),
                 Event::HostFailed { reason, .. } if reason.starts_with("went back") => {
@@ -168,6 +172,7 @@ impl World {
         let name = self.machines[host].place.host.clone();
         let now = self.plane_clock();
         self.plane.watch.heard(&name, now);
+        self.truth.heard(&name, self.plane.life);
         let reply = match call {
             Call::Orders { tag } => {
                 let newest = engine::due::orders_tag(&self.plane.state, &name);

@@ -20,7 +20,7 @@ pub(crate) enum Fault {
     PlaneDies,
     HostClock { host: usize },
     PlaneClock,
-    DamageTree { host: usize },
+    DamageTrees,
     ProcessExits { host: usize },
     GatewayRestarts,
     Night { ms: u64 },
@@ -29,7 +29,7 @@ pub(crate) enum Fault {
 /// The run's faults, with their times.
 pub(crate) fn plan(world: &mut World) -> Vec<(u64, Fault)> {
     let seconds = world.calm_at / 1000;
-    let most = seconds * world.storm / 8;
+    let most = seconds * world.storm / 14;
     let hosts = world.machines.len();
     let zones: Vec<ZoneName> = world
         .fleet
@@ -60,7 +60,7 @@ pub(crate) fn plan(world: &mut World) -> Vec<(u64, Fault)> {
             56..62 => Fault::PlaneDies,
             62..74 => Fault::HostClock { host },
             74..78 => Fault::PlaneClock,
-            78..86 => Fault::DamageTree { host },
+            78..86 => Fault::DamageTrees,
             86..92 => Fault::ProcessExits { host },
             92..95 => Fault::GatewayRestarts,
             _ => Fault::Night { ms: ms * 2 },
@@ -106,7 +106,7 @@ impl World {
                 self.count("control plane clocks set");
                 self.plane.offset_ms = self.draws.faults.swing(CLOCK_MS_MAX);
             }
-            Fault::DamageTree { host } => self.damage(host),
+            Fault::DamageTrees => self.damage(),
             Fault::ProcessExits { host } => {
                 let services = self.machines[host].place.services.clone();
                 services
@@ -139,26 +139,24 @@ impl World {
         Ok(())
     }
 
-    /// Bytes rot in a tree that is not in use; generation 0, which nobody else has, is spared.
-    fn damage(&mut self, host: usize) {
+    /// Bytes rot, on every host, in trees that are not in use. Generation 0, which nobody else has, is spared.
+    fn damage(&mut self) {
         let draw = &mut self.draws.faults;
         let mut damaged = 0;
-        for disk in self.machines[host].disks.values_mut() {
+        for disk in self
+            .machines
+            .iter_mut()
+            .flat_map(|it| it.disks.values_mut())
+        {
             let (live, origin) = (disk.live, disk.origin);
-            let others = disk
-                .trees
-                .iter_mut()
-                .filter(|(tree, _)| **tree != live && **tree != origin);
-            for (_, whole) in others {
-                if *whole && draw.chance(700) {
+            for (tree, whole) in &mut disk.trees {
+                if *tree != live && *tree != origin && *whole && draw.chance(700) {
                     *whole = false;
                     damaged += 1;
                 }
             }
         }
-        if damaged > 0 {
-            self.count("trees damaged");
-        }
+        *self.counts.entry("trees damaged").or_default() += damaged;
     }
 
     /// Faults stop: links heal, what is down comes up, nothing is frozen, customers call.

@@ -177,14 +177,14 @@ impl Made {
 
     pub(crate) fn new(draw: &mut Draw, service: &ServiceName, number: u64) -> Made {
         let temper = match draw.below(100) {
-            0..46 => Temper::Good,
-            46..52 => Temper::CheckFails,
-            52..55 => Temper::CheckHangs,
-            55..62 => Temper::RestartFails,
-            62..68 => Temper::RestartHangs,
-            68..77 => Temper::HealthFails,
-            77..86 => Temper::Errors,
-            86..92 => Temper::CrashLoops,
+            0..58 => Temper::Good,
+            58..62 => Temper::CheckFails,
+            62..64 => Temper::CheckHangs,
+            64..70 => Temper::RestartFails,
+            70..75 => Temper::RestartHangs,
+            75..82 => Temper::HealthFails,
+            82..89 => Temper::Errors,
+            89..94 => Temper::CrashLoops,
             _ => Temper::HangsLater(draw.between(2_000, 120_000)),
         };
         let hidden = draw.chance(650);

@@ -2,16 +2,17 @@
 //! machines, on a network, disks and clocks that fail as a seed says.
 //!
 //! Everything follows from one number, so a failure is replayed by its seed.
-//! After every step the laws of [`laws`] are checked, which read the journal
+//! After every step the laws in `laws` are checked, which read the journal
 //! apart from the engine; at random moments the state is compared with its
 //! journal and a rollback is tried on a copy; and when the faults have stopped
-//! everything must come to rest where the journal says ([`settle`]).
+//! everything must come to rest where the journal says (`settle`).
 //!
 //! Invariant: no wall clock, no shared state, no unordered map; the same seed
 //! gives the same run on every machine.
 
 mod agent;
 mod calls;
+mod evidence;
 mod faults;
 mod fleet;
 mod laws;
@@ -76,6 +77,7 @@ pub const WANTED: &[&str] = &[
     "quarantines lifted",
     "releases good",
     "releases rolled back",
+    "restarts failing for once",
     "reverts failing at first",
     "rollbacks by people",
     "rollbacks by verdict",
@@ -84,6 +86,7 @@ pub const WANTED: &[&str] = &[
     "services hung",
     "traffic stops",
     "trees damaged",
+    "waves begun in production",
     "waves held",
 ];
 

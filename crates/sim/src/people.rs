@@ -3,6 +3,8 @@
 use engine::Input;
 use model::{Actor, Digest, Generation, HostName, Role, Scope, ServiceName, TokenId};
 
+use release::Status;
+
 use crate::fleet::Made;
 use crate::laws::{Broken, Lawful};
 use crate::machine::{Disk, Machine};
@@ -14,8 +16,13 @@ pub(crate) enum Deed {
     Push {
         service: ServiceName,
     },
+    /// Something that was pushed before, whatever became of it.
     PushAgain {
         service: ServiceName,
+    },
+    /// What was refused, once more.
+    Retry {
+        digest: Digest,
     },
     RollBack {
         service: ServiceName,
@@ -40,7 +47,7 @@ pub(crate) enum Deed {
 /// What people remember.
 #[derive(Debug, Default)]
 pub(crate) struct People {
-    pushed: Vec<Digest>,
+    /// How many bundles were made.
     bundles: u64,
 }
 
@@ -209,16 +216,28 @@ impl World {
             return Ok(());
         }
         let reached = match deed.clone() {
-            Deed::Push { service } => return self.push(&service, None, deed),
+            Deed::Push { service } => {
+                self.people.bundles += 1;
+                let number = self.people.bundles;
+                let made = Made::new(&mut self.draws.bundles, &service, number);
+                return self.push(made);
+            }
             Deed::PushAgain { service } => {
-                let pushed = self.people.pushed.clone();
-                let old = self
-                    .draws
-                    .people
-                    .pick(&pushed)
-                    .and_then(|digest| self.made.get(digest));
-                let old = old.filter(|made| made.bundle.service == service).cloned();
-                return self.push(&service, old, deed);
+                let made = self
+                    .made
+                    .values()
+                    .filter(|made| made.bundle.service == service);
+                let made: Vec<Made> = made.cloned().collect();
+                return match self.draws.people.pick(&made) {
+                    Some(made) => self.push(made.clone()),
+                    None => Ok(()),
+                };
+            }
+            Deed::Retry { digest } => {
+                return match self.made.get(&digest).cloned() {
+                    Some(made) => self.push(made),
+                    None => Ok(()),
+                };
             }
             Deed::RollBack { service, to_good } => self.roll_back(service, to_good)?,
             Deed::Freeze { scope } => {
@@ -270,37 +289,29 @@ impl World {
         })
     }
 
-    fn push(&mut self, service: &ServiceName, old: Option<Made>, again: Deed) -> Lawful {
-        let made = match old {
-            Some(made) => made,
-            None => {
-                self.people.bundles += 1;
-                Made::new(&mut self.draws.bundles, service, self.people.bundles)
-            }
-        };
+    fn push(&mut self, made: Made) -> Lawful {
+        let digest = made.digest;
         self.note(|| format!("push {}", made.describe()));
-        self.made.insert(made.digest, made.clone());
+        self.made.insert(digest, made.clone());
         let input = Input::Propose {
             by: person(),
             bundle: Box::new(made.bundle),
             base: None,
             message: "a change".into(),
         };
-        let taken = self.plane_takes(input)?;
-        match taken {
+        match self.plane_takes(input)? {
             Some(Ok(_)) => {
                 self.count("pushes");
-                self.people.pushed.push(made.digest);
+                return Ok(());
             }
-            refused => {
-                if let Some(Err(refusal)) = refused {
-                    self.count("pushes refused");
-                    self.note(|| format!("refused: {refusal}"));
-                }
-                let pause = self.draws.people.between(5_000, 30_000);
-                self.after(pause, Happening::Person(again));
+            Some(Err(refusal)) => {
+                self.count("pushes refused");
+                self.note(|| format!("refused: {refusal}"));
             }
+            None => {}
         }
+        let pause = self.draws.people.between(5_000, 30_000);
+        self.after(pause, Happening::Person(Deed::Retry { digest }));
         Ok(())
     }
 
@@ -403,21 +414,26 @@ impl World {
         Ok(())
     }
 
-    /// A release that was good and came to hang later is nobody's verdict any more; a person looks and turns it back.
+    /// What no verdict is about any more is for a person to see: a release that
+    /// was good and came to hang later, and one that is held because nobody can judge it.
     fn care(&mut self) -> Lawful {
         self.after(20_000, Happening::Person(Deed::Care));
         for service in self.fleet.services.clone() {
             let known = self.plane.state.services.get(&service);
-            if known.is_none_or(|known| known.active.is_some()) {
-                continue;
+            let active = known.and_then(|known| known.active);
+            let release = active.and_then(|id| self.plane.state.releases.get(&id));
+            match release.map(|release| &release.status) {
+                Some(Status::Rolling { held: Some(needs) }) => {
+                    self.note(|| format!("held: {needs}"));
+                    self.count("held releases turned back by people");
+                }
+                Some(_) => continue,
+                None if (0..self.machines.len()).any(|host| self.sick(host, &service)) => {
+                    self.count("good releases turned back by people");
+                }
+                None => continue,
             }
-            let hosts = 0..self.machines.len();
-            let sick = hosts.filter(|host| self.sick(*host, &service)).count();
-            if sick > 0 {
-                self.note(|| format!("{sick} hosts are sick"));
-                self.count("good releases turned back by people");
-                self.roll_back(service, false)?;
-            }
+            self.roll_back(service, false)?;
         }
         Ok(())
     }

@@ -111,6 +111,11 @@ impl Plane {
                     law: "way back",
                     what: format!("a rollback of {service} to {to:?} is refused: {refusal}"),
                 })?;
+                // Without anything under way or ever good there is nothing to undo, and that is an answer too.
+                let something = known.is_some_and(|it| it.active.is_some() || !it.goods.is_empty());
+                law(!something || !events.is_empty(), "way back", || {
+                    format!("a rollback of {service} to {to:?} is accepted and does nothing")
+                })?;
                 let mut state = self.state.clone();
                 events
                     .iter()

@@ -104,6 +104,12 @@ impl World {
     ) -> Outcome {
         let reachable = self.plane.up && self.weather.open(host, self.now);
         let lost = self.weather.loses(&mut self.draws.network);
+        let rots = self.stormy() && self.draws.hosts.chance(60 * self.storm);
+        let disk = self.disk(host, service);
+        if rots && tree != disk.live && tree != disk.origin && disk.whole(tree) {
+            disk.trees.insert(tree, false);
+            self.count("trees damaged");
+        }
         let disk = self.disk(host, service);
         if disk.whole(tree) {
             return Outcome::Done;
@@ -142,6 +148,10 @@ impl World {
             return Ok(failed("there is nothing to reload"));
         }
         disk.process = None;
+        if self.stormy() && self.draws.hosts.chance(15 * self.storm) {
+            self.count("restarts failing for once");
+            return Ok(failed("a moment's trouble"));
+        }
         match temper {
             Temper::RestartFails => return Ok(failed("exit status 1")),
             Temper::RestartHangs => return Ok(failed("killed at its deadline")),

@@ -3,6 +3,7 @@
 use model::ServiceName;
 use node::Work;
 
+use crate::fleet::serving;
 use crate::laws::{Broken, Lawful, audit, law};
 use crate::reference;
 use crate::world::World;
@@ -96,6 +97,7 @@ impl World {
         audit(&self.plane.journal)?;
         let cut = self.draws.checks.index(self.plane.journal.len() + 1);
         self.plane.check_fold(cut)?;
+        self.check_routes()?;
         let expected = reference::expected(&self.plane.journal);
         for machine in &self.machines {
             for (service, disk) in &machine.disks {
@@ -109,6 +111,42 @@ impl World {
                             disk.live.short()
                         ),
                     });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Every host of production works, so every one has its share of customers, counted under what it runs.
+    fn check_routes(&self) -> Lawful {
+        for effect in engine::due::routes_due(&self.plane.state) {
+            let engine::Effect::Routes {
+                environment,
+                services,
+            } = effect
+            else {
+                continue;
+            };
+            if environment != serving() {
+                continue;
+            }
+            for (host, machine) in self.machines.iter().enumerate() {
+                for (service, disk) in machine.disks.iter().filter(|_| machine.place.serving) {
+                    let pools = services
+                        .get(service)
+                        .into_iter()
+                        .flat_map(|routes| &routes.pools);
+                    let mut pool = pools
+                        .filter(|pool| pool.digest == disk.live && pool.share_permille.get() > 0);
+                    let there = pool
+                        .any(|pool| pool.backends.iter().any(|it| it.host == machine.place.host));
+                    law(there, "routes", || {
+                        format!(
+                            "{} {service} (host {host}) runs {} and gets no customers",
+                            machine.place.host,
+                            disk.live.short()
+                        )
+                    })?;
                 }
             }
         }

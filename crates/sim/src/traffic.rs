@@ -58,10 +58,17 @@ impl World {
             return;
         }
         let rows: Vec<Row> = self.gateway.totals.iter().map(row).collect();
-        let epoch = self.gateway.epoch;
+        let (epoch, taken_at) = (self.gateway.epoch, self.now);
         for arrival in self.weather.carry(self.now, &mut self.draws.network) {
             let rows = rows.clone();
-            self.at(arrival, Happening::Posted { epoch, rows });
+            self.at(
+                arrival,
+                Happening::Posted {
+                    epoch,
+                    taken_at,
+                    rows,
+                },
+            );
         }
         if self.plane.up && !self.weather.loses(&mut self.draws.network) {
             for effect in engine::due::routes_due(&self.plane.state) {
@@ -77,8 +84,9 @@ impl World {
         }
     }
 
-    pub(crate) fn posted(&mut self, epoch: u64, rows: Vec<Row>) {
+    pub(crate) fn posted(&mut self, epoch: u64, taken_at: u64, rows: Vec<Row>) {
         if self.plane.up {
+            self.truth.told(taken_at);
             let gateway: GatewayName = name("gate");
             self.plane.watch.count(&gateway, &serving(), epoch, rows);
         }
@@ -102,6 +110,7 @@ impl World {
                     let fails = host.is_none_or(|host| self.fails(host, service));
                     self.tally_request(service, pool.digest, fails);
                 }
+                self.truth.asked(service, pool.digest, self.now, requests);
             }
         }
         self.gateway.routes = routes;

@@ -42,9 +42,9 @@ impl Weather {
             cut_zones: BTreeMap::new(),
             cut_all: 0,
             cut_gateway: 0,
-            loss_permille: up_to(60),
-            twice_permille: up_to(40),
-            slow_permille: up_to(40),
+            loss_permille: up_to(30),
+            twice_permille: up_to(25),
+            slow_permille: up_to(25),
         }
     }
 

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use model::order::Dispatch;
-use model::{Digest, Event, Generation, ReleaseId, Report, ServiceName, Timestamp};
+use model::{Digest, Report, ServiceName, Timestamp};
 use node::EffectId;
 
 use engine::watch::{Beat, Row};
 
+use crate::evidence::Truth;
 use crate::faults::{self, Fault};
 use crate::fleet::{Fleet, Made, Temper};
 use crate::laws::{Key, Lawful, Laws};
@@ -112,6 +113,7 @@ pub(crate) enum Happening {
     Traffic,
     Posted {
         epoch: u64,
+        taken_at: u64,
         rows: Vec<Row>,
     },
     Check,
@@ -139,6 +141,7 @@ pub(crate) struct World {
     pub(crate) storm: u64,
     /// From here on nothing goes wrong any more.
     pub(crate) calm_at: u64,
+    pub(crate) truth: Truth,
     /// The journal up to here was checked.
     audited: usize,
     /// What runs has changed since it was checked.
@@ -167,6 +170,7 @@ impl World {
             trace,
             storm,
             calm_at: 60_000 + pushes * 80_000,
+            truth: Truth::default(),
             audited: 0,
             stirred: true,
             draws,
@@ -242,8 +246,12 @@ impl World {
                 self.traffic();
                 Ok(())
             }
-            Happening::Posted { epoch, rows } => {
-                self.posted(epoch, rows);
+            Happening::Posted {
+                epoch,
+                taken_at,
+                rows,
+            } => {
+                self.posted(epoch, taken_at, rows);
                 Ok(())
             }
             Happening::Check => self.check_now_and_then(),
@@ -252,8 +260,9 @@ impl World {
 
     /// Laws that are looked at after every step; cheap when nothing has changed.
     pub(crate) fn check_step(&mut self) -> Lawful {
-        while let Some((_, event)) = self.plane.journal.get(self.audited) {
-            self.laws.take(event)?;
+        while let Some((_, event)) = self.plane.journal.get(self.audited).cloned() {
+            self.laws.take(&event)?;
+            self.check_evidence(&event)?;
             self.audited += 1;
             self.stirred = true;
         }
@@ -341,105 +350,4 @@ pub(crate) fn instant(now: u64, offset_ms: i64) -> Timestamp {
     const BEGINNING_MS: i64 = 1_767_225_600_000;
     let since = i64::try_from(now).unwrap_or(i64::MAX / 4);
     Timestamp::from_millisecond(BEGINNING_MS + since + offset_ms).unwrap_or(Timestamp::MAX)
-}
-
-/// An event in a few words.
-pub(crate) fn tell(event: &Event) -> String {
-    let at = |host, service, generation: &Generation| format!("{host} {service} gen {generation}");
-    let of = |release: &ReleaseId| format!("release {release}");
-    match event {
-        Event::ReleaseProposed { digest, .. } => format!("proposed {}", digest.short()),
-        Event::StageStarted {
-            release,
-            environment,
-            waves,
-        } => {
-            let sizes: Vec<usize> = waves.iter().map(|wave| wave.hosts.len()).collect();
-            format!("{}: {environment}, waves of {sizes:?}", of(release))
-        }
-        Event::WaveStarted {
-            release,
-            environment,
-            wave,
-        } => {
-            format!("{}: {environment} wave {wave} begins", of(release))
-        }
-        Event::HostOrdered { order } => format!(
-            "ordered {} {:?} to {} for release {}",
-            at(&order.host, &order.service, &order.generation),
-            order.kind,
-            order.digest.short(),
-            order.release
-        ),
-        Event::HostConfirmed {
-            host,
-            service,
-            generation,
-            digest,
-        } => {
-            format!(
-                "confirmed {} {}",
-                at(host, service, generation),
-                digest.short()
-            )
-        }
-        Event::HostFailed {
-            host,
-            service,
-            generation,
-            phase,
-            reason,
-            running,
-            ..
-        } => format!(
-            "failed {} at {phase}: {reason}; runs {}",
-            at(host, service, generation),
-            running.short()
-        ),
-        Event::HostRevertFailing {
-            host,
-            service,
-            generation,
-            reason,
-            tries,
-            ..
-        } => {
-            format!(
-                "can't go back, {} try {tries}: {reason}",
-                at(host, service, generation)
-            )
-        }
-        Event::HostHealthChanged {
-            host,
-            service,
-            generation,
-            healthy,
-            ..
-        } => {
-            format!("healthy {healthy}: {}", at(host, service, generation))
-        }
-        Event::WaveJudged {
-            release,
-            wave,
-            verdict,
-            ..
-        } => {
-            format!("{}: wave {wave} judged {verdict:?}", of(release))
-        }
-        Event::WaveHeld { release, needs, .. } => format!("{} held: {needs}", of(release)),
-        Event::ReleaseGood { release, .. } => format!("{} good", of(release)),
-        Event::RollbackStarted {
-            release, by, to, ..
-        } => {
-            format!(
-                "{} rolled back by {by}, to {:?}",
-                of(release),
-                to.map(|it| it.short())
-            )
-        }
-        Event::RollbackCompleted { release, took_ms } => {
-            format!("{} back in {took_ms}", of(release))
-        }
-        other => other.kind().replace('_', " "),
-    }
 }

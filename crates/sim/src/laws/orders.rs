@@ -1,0 +1,144 @@
+//! What a host may be told, and what its word is worth.
+
+use model::{Digest, Generation, HostName, Order, OrderKind, ServiceName, StagePlan};
+
+use super::{Lawful, Laws, Newest, law};
+
+impl Laws {
+    pub(super) fn ordered(&mut self, order: &Order) -> Lawful {
+        let key = (order.host.clone(), order.service.clone());
+        let before = self
+            .generations
+            .insert(order.host.clone(), order.generation);
+        law(before < Some(order.generation), "generations", || {
+            format!(
+                "{} is given {} after {before:?}",
+                order.host, order.generation
+            )
+        })?;
+        match order.kind {
+            OrderKind::Forward => self.ordered_forward(order)?,
+            OrderKind::Rollback => self.ordered_back(order)?,
+        }
+        self.told
+            .entry(key.clone())
+            .or_default()
+            .insert(order.digest);
+        self.newest.insert(
+            key,
+            Newest {
+                order: order.clone(),
+                open: true,
+                done: false,
+                astray: false,
+            },
+        );
+        Ok(())
+    }
+
+    fn ordered_forward(&mut self, order: &Order) -> Lawful {
+        let Order {
+            host,
+            service,
+            release,
+            digest,
+            ..
+        } = order;
+        self.frozen(service, format_args!("{host} is ordered forward"))?;
+        let quarantined = self.quarantined.contains(&(service.clone(), *digest));
+        law(!quarantined, "quarantine", || {
+            format!(
+                "{host} is ordered forward to {}, which is quarantined",
+                digest.short()
+            )
+        })?;
+        let busy = self
+            .newest
+            .iter()
+            .find(|((of, _), newest)| of == host && newest.open);
+        law(busy.is_none(), "lease", || {
+            format!("{host} is ordered forward for {service} while {busy:?} is open")
+        })?;
+        let changing = self.newest.values().filter(|newest| {
+            newest.open
+                && newest.order.release == *release
+                && newest.order.kind == OrderKind::Forward
+        });
+        let changing = changing.count();
+        let course = self.course(*release)?;
+        let fits = course.rolling && course.service == *service && course.digest == *digest;
+        law(fits && course.reached().contains(host), "waves", || {
+            format!("{host} is ordered forward outside the waves of release {release}")
+        })?;
+        let plan = course
+            .legs
+            .last()
+            .and_then(|leg| course.plan.get(&leg.environment));
+        let parallel = plan.map_or(StagePlan::default().parallel, |plan| plan.parallel) as usize;
+        law(changing < parallel.max(1), "parallel", || {
+            format!("{host} is ordered forward while {changing} others change; at most {parallel}")
+        })
+    }
+
+    fn ordered_back(&mut self, order: &Order) -> Lawful {
+        let Order {
+            host,
+            service,
+            release,
+            digest,
+            ..
+        } = order;
+        let origin = self.origins.values().any(|origin| origin == digest);
+        let good = self.goods.contains(&(service.clone(), *digest));
+        law(good || origin, "way back", || {
+            format!(
+                "{host} is ordered back to {}, which was never good",
+                digest.short()
+            )
+        })?;
+        let rolling = self.course(*release)?.rolling;
+        law(!rolling, "way back", || {
+            format!("{host} is ordered back for release {release}, which goes forward")
+        })
+    }
+
+    pub(super) fn host_failed(
+        &mut self,
+        host: &HostName,
+        service: &ServiceName,
+        generation: Generation,
+        running: Digest,
+    ) {
+        let slot = self.newest.get_mut(&(host.clone(), service.clone()));
+        let Some(newest) = slot.filter(|newest| newest.order.generation == generation) else {
+            return;
+        };
+        newest.done = false;
+        let left = self.releases.get(&newest.order.release);
+        let left = left.map(|course| course.digest);
+        // A person took it elsewhere by hand, and there it rests; on what is
+        // being left it is not back, though another release may have it.
+        let there = running == newest.order.digest || left != Some(running);
+        newest.astray = newest.order.kind == OrderKind::Rollback && !there;
+        newest.open = false;
+    }
+
+    pub(super) fn host_confirmed(
+        &mut self,
+        host: &HostName,
+        service: &ServiceName,
+        generation: Generation,
+        digest: Digest,
+    ) -> Lawful {
+        let newest = self.newest.get_mut(&(host.clone(), service.clone()));
+        let fits = newest.is_some_and(|newest| {
+            (newest.open, newest.done, newest.astray) = (false, true, false);
+            newest.order.generation == generation && newest.order.digest == digest
+        });
+        self.confirmed
+            .insert((host.clone(), service.clone(), generation, digest));
+        law(fits, "sense", || {
+            format!("{host} confirmed an order that it didn't have")
+        })
+    }
+}

@@ -209,9 +209,10 @@ impl Hands {
             return failed("no control plane is asked");
         };
         let (store, live) = (self.store.clone(), self.live.get(service).cloned());
+        let name = service.clone();
         let right = blocking(move || {
-            let pointed = live.and_then(|live| live::pointed(&store, &live));
-            if pointed != Some(digest) {
+            let right = live.is_some_and(|live| live::shows(&store, &name, &live, digest));
+            if !right {
                 return Err("the live path does not lead to the tree".to_owned());
             }
             store.verify(digest, false).map(drop).map_err(|e| chain(&e))

@@ -8,6 +8,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use model::{Bundle, Commands, Digest, Plan, ServiceName};
+use wire::pack::{PackProblem, Packed};
 
 use crate::AgentError;
 use crate::disk;
@@ -35,24 +36,41 @@ pub(crate) fn adopt(
             empty: false,
         });
     }
+    let (bundle, packed) = read(service, live)?;
+    let adopt = |reason: String| AgentError::Adopt {
+        service: service.clone(),
+        path: live.into(),
+        reason,
+    };
+    store
+        .adopt(&bundle, &packed)
+        .map_err(|error| adopt(chain(&error)))?;
+    keep_owners(live, &store.tree(bundle.digest()), &bundle);
+    Ok(Found {
+        digest: bundle.digest(),
+        empty: bundle.files.is_empty(),
+    })
+}
+
+/// What programs find at `live`, as a bundle without commands: what generation 0 is.
+fn read(service: &ServiceName, live: &Path) -> Result<(Bundle, Packed), AgentError> {
+    let adopt = |reason: String| AgentError::Adopt {
+        service: service.clone(),
+        path: live.into(),
+        reason,
+    };
     let packed = match fs::metadata(live) {
-        Err(error) if error.kind() == ErrorKind::NotFound => wire::pack::Packed::default(),
+        Err(error) if error.kind() == ErrorKind::NotFound => Packed::default(),
         Err(error) => return Err(at(live)(error)),
         Ok(_) => wire::pack::folder(live).map_err(|problems| {
             let lines = problems.iter().map(|problem| match problem {
-                wire::pack::PackProblem::Unreadable { source, .. } => {
-                    format!("{problem} ({source})")
-                }
-                wire::pack::PackProblem::Link { .. }
-                | wire::pack::PackProblem::Special { .. }
-                | wire::pack::PackProblem::Name { .. }
-                | wire::pack::PackProblem::TooMuch { .. } => problem.to_string(),
+                PackProblem::Unreadable { source, .. } => format!("{problem} ({source})"),
+                PackProblem::Link { .. }
+                | PackProblem::Special { .. }
+                | PackProblem::Name { .. }
+                | PackProblem::TooMuch { .. } => problem.to_string(),
             });
-            AgentError::Adopt {
-                service: service.clone(),
-                path: live.into(),
-                reason: lines.collect::<Vec<_>>().join("\n"),
-            }
+            adopt(lines.collect::<Vec<_>>().join("\n"))
         })?,
     };
     let bundle = Bundle {
@@ -63,22 +81,19 @@ pub(crate) fn adopt(
         health: None,
         plan: Plan::default(),
     };
-    let adopt = |reason: String| AgentError::Adopt {
-        service: service.clone(),
-        path: live.into(),
-        reason,
-    };
-    if let Some(problem) = bundle.problems().first() {
-        return Err(adopt(problem.clone()));
+    match bundle.problems().first() {
+        Some(problem) => Err(adopt(problem.clone())),
+        None => Ok((bundle, packed)),
     }
-    store
-        .adopt(&bundle, &packed)
-        .map_err(|error| adopt(chain(&error)))?;
-    keep_owners(live, &store.tree(bundle.digest()), &bundle);
-    Ok(Found {
-        digest: bundle.digest(),
-        empty: bundle.files.is_empty(),
-    })
+}
+
+/// Whether programs find this tree at `live`: through the link, or, as long as
+/// nothing was ever changed here, as the very files that were taken over.
+pub(crate) fn shows(store: &Store, service: &ServiceName, live: &Path, digest: Digest) -> bool {
+    match pointed(store, live) {
+        Some(pointed) => pointed == digest,
+        None => read(service, live).is_ok_and(|(bundle, _)| bundle.digest() == digest),
+    }
 }
 
 /// Generation 0 keeps its files' owners and modes: programs run as somebody, and secrets are not for all.

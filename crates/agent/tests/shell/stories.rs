@@ -80,6 +80,14 @@ async fn a_failing_check_is_declined() {
     };
     assert_eq!((*phase, *running), (Phase::Check, origin(&fake)));
     assert!(!ship.live().is_symlink(), "nothing was touched");
+
+    // The release goes back on every host that it reached, also where nothing was changed.
+    let mut back = dispatch(2, Rollback, &good());
+    back.order.digest = origin(&fake);
+    back.bundle = None;
+    fake.order(&back, &[]);
+    confirmed(&fake, 2).await;
+    assert!(!ship.live().is_symlink(), "nothing was touched");
 }
 
 #[tokio::test]

@@ -231,15 +231,21 @@ fn label(state: &State, slot: &Slot) -> (Digest, bool) {
             (order.digest, false)
         }
         (SlotStatus::RevertFailing { .. }, _) => (slot.running, false),
-        (
-            SlotStatus::Ordered { .. } | SlotStatus::Holding { .. } | SlotStatus::Failed { .. },
-            OrderKind::Rollback,
-        ) => {
+        (SlotStatus::Failed { .. }, OrderKind::Rollback) => {
+            let left = left(state, slot);
+            (slot.running, left != Some(slot.running))
+        }
+        (SlotStatus::Ordered { .. } | SlotStatus::Holding { .. }, OrderKind::Rollback) => {
             // Until it confirms, what it runs is what it was told before: the bundle being left.
-            let left = active_of(state, slot).and_then(|id| state.releases.get(&id));
-            (left.map_or(slot.running, |release| release.digest), false)
+            (left(state, slot).unwrap_or(slot.running), false)
         }
     }
+}
+
+/// The bundle that the slot's newest order leads away from, while it does.
+fn left(state: &State, slot: &Slot) -> Option<Digest> {
+    let release = active_of(state, slot).and_then(|id| state.releases.get(&id))?;
+    Some(release.digest)
 }
 
 /// The bundle on its way here, and its share of traffic once it has hosts.

@@ -184,12 +184,22 @@ impl Slot {
             .filter(|order| order.release == release && order.kind == OrderKind::Forward)
     }
 
-    /// Its newest order, if it is a way back that isn't done.
-    pub fn way_back(&self) -> Option<&Order> {
+    /// Its newest order, if it is `release`'s way back and isn't done. A host
+    /// that failed it (a person took it elsewhere, say) is not done.
+    pub fn way_back_of(&self, release: ReleaseId) -> Option<&Order> {
         let done = matches!(self.status, SlotStatus::Confirmed { .. });
-        self.order
-            .as_ref()
-            .filter(|order| order.kind == OrderKind::Rollback && !done)
+        let order = self.order.as_ref()?;
+        (order.kind == OrderKind::Rollback && order.release == release && !done).then_some(order)
+    }
+
+    /// Whether the host is still about its newest order, as far as is known.
+    pub fn in_change(&self) -> bool {
+        match self.status {
+            SlotStatus::Ordered { .. }
+            | SlotStatus::Holding { .. }
+            | SlotStatus::RevertFailing { .. } => true,
+            SlotStatus::Idle | SlotStatus::Confirmed { .. } | SlotStatus::Failed { .. } => false,
+        }
     }
 
     fn add_home(&mut self, digest: Digest) {

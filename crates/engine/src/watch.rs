@@ -21,6 +21,8 @@ pub const SILENT_AFTER: Millis = Millis::seconds(15);
 pub const LOST_AFTER: Millis = Millis::seconds(60);
 /// So many unplanned exits since the host confirmed are a crash loop.
 pub const CRASH_LOOP_EXITS: u64 = 3;
+/// Totals that a gateway first tells within this time of being met are the past's, if it is older than this process.
+const CATCH_UP: Millis = Millis::seconds(5);
 /// Rows of counts that are kept; beyond it new tenants of a gateway are counted as one.
 pub const ROWS_MAX: usize = 1_000_000;
 
@@ -30,7 +32,7 @@ pub struct Watch {
     since: Timestamp,
     hosts: BTreeMap<HostName, Seen>,
     rows: BTreeMap<RowKey, BundleCounts>,
-    epochs: BTreeMap<GatewayName, u64>,
+    gateways: BTreeMap<GatewayName, Met>,
     /// Totals of rows by environment, service and bundle, so that judging does not walk all rows.
     totals: BTreeMap<(EnvironmentName, ServiceName), BTreeMap<Digest, Total>>,
     marks: BTreeMap<ReleaseId, Marks>,
@@ -44,9 +46,21 @@ type RowKey = (
     TenantName,
 );
 
+/// One run of a gateway.
+#[derive(Debug, Clone, Copy)]
+struct Met {
+    epoch_ms: u64,
+    /// When this process first heard of that run.
+    at: Timestamp,
+    /// It had run before this process did: its first totals tell of the past.
+    older: bool,
+}
+
 #[derive(Debug, Clone, Default)]
 struct Total {
     counts: BundleCounts,
+    /// The part of `counts` that is known to be older than this process: exposure, but no evidence.
+    before: BundleCounts,
     tenants: BTreeSet<TenantName>,
     tenants_hit: BTreeSet<TenantName>,
 }
@@ -134,7 +148,7 @@ impl Watch {
             since: now,
             hosts: BTreeMap::new(),
             rows: BTreeMap::new(),
-            epochs: BTreeMap::new(),
+            gateways: BTreeMap::new(),
             totals: BTreeMap::new(),
             marks: BTreeMap::new(),
         }
@@ -197,57 +211,81 @@ impl Watch {
         environment: &EnvironmentName,
         epoch_ms: u64,
         rows: Vec<Row>,
+        now: Timestamp,
     ) -> bool {
-        let known = self.epochs.insert(gateway.clone(), epoch_ms);
-        if known.is_some_and(|known| known != epoch_ms) {
-            // The gateway began anew: what it counted before stays in the totals, its rows start at zero.
-            let stale: Vec<RowKey> = self
-                .rows
-                .keys()
-                .filter(|key| key.0 == *gateway)
-                .cloned()
-                .collect();
-            for key in stale {
-                self.rows.remove(&key);
+        let known = self.gateways.get(gateway).copied();
+        let new = known.is_none_or(|known| known.epoch_ms != epoch_ms);
+        let met = match known {
+            Some(known) if !new => known,
+            Some(_) => {
+                // The gateway began anew: what it counted before stays in the totals, its rows start at zero.
+                self.rows.retain(|key, _| key.0 != *gateway);
+                Met {
+                    epoch_ms,
+                    at: now,
+                    older: false,
+                }
             }
-        }
+            None => Met {
+                epoch_ms,
+                at: now,
+                older: began_before(epoch_ms, self.since),
+            },
+        };
+        self.gateways.insert(gateway.clone(), met);
+        let catching_up = met.older && Millis::between(met.at, now) < CATCH_UP;
         for row in rows {
-            let Row {
-                service,
-                digest,
-                tenant,
-                counts,
-            } = row;
-            let key = (
-                gateway.clone(),
-                environment.clone(),
-                service.clone(),
-                digest,
-                tenant.clone(),
-            );
-            if self.rows.len() >= ROWS_MAX && !self.rows.contains_key(&key) {
-                continue;
-            }
-            // Totals only grow; a post that arrives late must not count its difference twice.
-            let before = self.rows.get(&key).copied().unwrap_or_default();
-            let counts = BundleCounts {
-                requests: counts.requests.max(before.requests),
-                failed: counts.failed.max(before.failed),
-            };
-            self.rows.insert(key, counts);
-            let news = counts.since(before);
-            let totals = self
-                .totals
-                .entry((environment.clone(), service))
-                .or_default();
-            let total = totals.entry(digest).or_default();
-            total.counts = total.counts.plus(news);
-            if counts.failed > 0 {
-                total.tenants_hit.insert(tenant.clone());
-            }
-            total.tenants.insert(tenant);
+            self.count_row(gateway, environment, row, catching_up);
         }
-        known != Some(epoch_ms)
+        new
+    }
+
+    fn count_row(
+        &mut self,
+        gateway: &GatewayName,
+        environment: &EnvironmentName,
+        row: Row,
+        catching_up: bool,
+    ) {
+        let Row {
+            service,
+            digest,
+            tenant,
+            counts,
+        } = row;
+        let key = (
+            gateway.clone(),
+            environment.clone(),
+            service.clone(),
+            digest,
+            tenant.clone(),
+        );
+        let before = self.rows.get(&key).copied();
+        if before.is_none() && self.rows.len() >= ROWS_MAX {
+            return;
+        }
+        // Totals only grow; a post that arrives late must not count its difference twice.
+        let earlier = before.unwrap_or_default();
+        let counts = BundleCounts {
+            requests: counts.requests.max(earlier.requests),
+            failed: counts.failed.max(earlier.failed),
+        };
+        self.rows.insert(key, counts);
+        let news = counts.since(earlier);
+        let totals = self
+            .totals
+            .entry((environment.clone(), service))
+            .or_default();
+        let total = totals.entry(digest).or_default();
+        total.counts = total.counts.plus(news);
+        if catching_up && before.is_none() {
+            // It happened before this process could have begun to watch a wave.
+            total.before = total.before.plus(news);
+        }
+        if counts.failed > 0 {
+            total.tenants_hit.insert(tenant.clone());
+        }
+        total.tenants.insert(tenant);
     }
 
     /// Totals of `digest` and of all other bundles.
@@ -265,7 +303,7 @@ impl Watch {
             } else {
                 &mut evidence.control
             };
-            *side = side.plus(total.counts);
+            *side = side.plus(total.counts.since(total.before));
         }
         evidence
     }
@@ -360,6 +398,11 @@ impl Watch {
     }
 }
 
+/// Whether a gateway's run began before this process did.
+fn began_before(epoch_ms: u64, since: Timestamp) -> bool {
+    i64::try_from(epoch_ms).is_ok_and(|epoch_ms| epoch_ms < since.as_millisecond())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -381,11 +424,11 @@ mod tests {
                 counts: BundleCounts { requests, failed },
             }]
         };
-        assert!(watch.count(&gate, &production, 1, row(10, 1)));
-        assert!(!watch.count(&gate, &production, 1, row(20, 2)));
-        watch.count(&gate, &production, 1, row(10, 1));
-        watch.count(&gate, &production, 1, row(20, 2));
-        watch.count(&other, &production, 1, row(5, 0));
+        assert!(watch.count(&gate, &production, 1, row(10, 1), now));
+        assert!(!watch.count(&gate, &production, 1, row(20, 2), now));
+        watch.count(&gate, &production, 1, row(10, 1), now);
+        watch.count(&gate, &production, 1, row(20, 2), now);
+        watch.count(&other, &production, 1, row(5, 0), now);
         let seen = |watch: &Watch| watch.exposure(&production, &service, digest).requests;
         assert_eq!(
             seen(&watch),
@@ -395,7 +438,7 @@ mod tests {
             }
         );
         assert!(
-            watch.count(&gate, &production, 2, row(3, 0)),
+            watch.count(&gate, &production, 2, row(3, 0), now),
             "a new run of the gateway"
         );
         assert_eq!(
@@ -404,6 +447,48 @@ mod tests {
                 requests: 28,
                 failed: 2
             }
+        );
+    }
+
+    #[test]
+    fn what_a_gateway_counted_before_this_process_is_exposure_but_no_evidence() {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let mut watch = Watch::new(now);
+        let gate: GatewayName = "gate".parse().unwrap();
+        let production: EnvironmentName = "production".parse().unwrap();
+        let service: ServiceName = "api".parse().unwrap();
+        let digest = Digest::of(b"x");
+        let row = |tenant: &str, requests| Row {
+            service: service.clone(),
+            digest,
+            tenant: TenantName(tenant.into()),
+            counts: BundleCounts {
+                requests,
+                failed: 0,
+            },
+        };
+        watch.count(&gate, &production, 1, vec![row("a", 100)], now);
+        let later = Millis::seconds(60).after(now);
+        watch.count(
+            &gate,
+            &production,
+            1,
+            vec![row("a", 103), row("b", 2)],
+            later,
+        );
+        assert_eq!(
+            watch
+                .exposure(&production, &service, digest)
+                .requests
+                .requests,
+            105
+        );
+        assert_eq!(
+            watch
+                .evidence(&production, &service, digest)
+                .canary
+                .requests,
+            5
         );
     }
 }

@@ -57,6 +57,9 @@ pub struct Rollback {
     pub by: Actor,
     /// Why.
     pub cause: RollbackCause,
+    /// Where every host goes, if a person named it.
+    #[serde(default)]
+    pub to: Option<Digest>,
     /// When it began.
     pub started_at: Timestamp,
     /// How long it took.
@@ -170,6 +173,7 @@ impl Release {
             Event::RollbackStarted {
                 by,
                 cause,
+                to,
                 exposure,
                 ..
             } => {
@@ -178,17 +182,25 @@ impl Release {
                 self.status = Status::RollingBack(Rollback {
                     by: by.clone(),
                     cause: cause.clone(),
+                    to: *to,
                     started_at: at,
                     took_ms: None,
                 });
             }
             Event::RollbackCompleted { took_ms, .. } => {
                 if let Status::RollingBack(rollback) = &self.status {
+                    // A person sent every host to this very bundle: that is no way back from it.
+                    let stayed = rollback.to == Some(self.digest);
+                    let took_ms = Some(*took_ms);
                     let rollback = Rollback {
-                        took_ms: Some(*took_ms),
+                        took_ms,
                         ..rollback.clone()
                     };
-                    self.status = Status::RolledBack(rollback);
+                    self.status = if stayed {
+                        Status::Good
+                    } else {
+                        Status::RolledBack(rollback)
+                    };
                     self.ended_at = Some(at);
                 }
             }

@@ -17,6 +17,9 @@ use super::{bounded, unknown_service};
 use crate::state::Slot;
 use crate::{SlotStatus, State, Watch};
 
+/// A host that failed its way back is told again after this long: it may have a reason that passes.
+const RETRY_AFTER: Millis = Millis::seconds(5);
+
 /// A person asks for the way back.
 #[expect(
     clippy::too_many_arguments,
@@ -200,20 +203,36 @@ fn must_go_back(slot: &Slot, releases: &BTreeSet<ReleaseId>, left: &[Digest]) ->
     }
 }
 
-/// Orders for hosts that a rollback should have told and has not: the appends
-/// of a large fleet's rollback are several, and the process may end between two.
-pub(super) fn stragglers(state: &State, release: &Release, now: Timestamp) -> Vec<Event> {
+/// Orders that a rollback still owes: to hosts that it should have told and has
+/// not (the appends of a large fleet's rollback are several, and the process
+/// may end between two), and again to hosts that said they did otherwise.
+pub(super) fn owed(state: &State, release: &Release, now: Timestamp) -> Vec<Event> {
     let service = &release.service;
-    let left = [release.digest];
-    let forward = |slot: &Slot| {
-        slot.order.as_ref().is_some_and(|order| {
-            order.kind == OrderKind::Forward
-                && (order.release == release.id || order.digest == release.digest)
-        })
+    let stays = match &release.status {
+        Status::RollingBack(rollback) => rollback.to == Some(release.digest),
+        Status::Rolling { .. } | Status::Good | Status::RolledBack(_) => return Vec::new(),
     };
-    let told = state.slots(service).filter(|(_, slot)| forward(slot));
-    let orders = told.filter_map(|(host, slot)| {
-        let digest = slot.home_from(&left);
+    let left: &[Digest] = if stays { &[] } else { &[release.digest] };
+    let target = |slot: &Slot| {
+        let order = slot.order.as_ref()?;
+        match (order.kind, &slot.status) {
+            (OrderKind::Forward, _) => {
+                let ours = order.release == release.id || order.digest == release.digest;
+                ours.then(|| slot.home_from(left))
+            }
+            (OrderKind::Rollback, SlotStatus::Failed { .. }) => {
+                let due = RETRY_AFTER.after(order.issued_at) <= now;
+                slot.way_back_of(release.id)
+                    .filter(|_| due)
+                    .map(|order| order.digest)
+            }
+            (OrderKind::Rollback, _) => None,
+        }
+    };
+    let owed = state
+        .slots(service)
+        .filter_map(|(host, slot)| Some((host, target(slot)?)));
+    let orders = owed.filter_map(|(host, digest)| {
         order(
             state,
             host,

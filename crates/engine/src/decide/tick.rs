@@ -24,15 +24,15 @@ pub(super) fn tick(state: &State, watch: &Watch, now: Timestamp) -> Vec<Event> {
         let Status::RollingBack(started) = &release.status else {
             continue;
         };
-        let stragglers = rollback::stragglers(state, release, now);
-        if stragglers.is_empty() && outstanding(state, release).is_empty() {
+        let owed = rollback::owed(state, release, now);
+        if owed.is_empty() && outstanding(state, release).is_empty() {
             let took_ms = Millis::between(started.started_at, now);
             events.push(Event::RollbackCompleted {
                 release: release.id,
                 took_ms,
             });
         }
-        events.extend(stragglers);
+        events.extend(owed);
     }
     let mut leased = BTreeSet::new();
     for release in active(state).filter(|r| matches!(r.status, Status::Rolling { .. })) {
@@ -80,7 +80,8 @@ pub fn outstanding(state: &State, release: &Release) -> BTreeMap<HostName, Strin
     let on_the_way = slots.filter_map(|(host, slot)| {
         // A host that was taken out of the topology is nobody's to wait for.
         state.topology.host(host)?;
-        slot.way_back().map(|order| (host, slot, order))
+        slot.way_back_of(release.id)
+            .map(|order| (host, slot, order))
     });
     on_the_way
         .map(|(host, slot, order)| {
@@ -315,6 +316,12 @@ fn confirmed(
             reason: reason.clone(),
         };
     }
+    // A process that has just started knows nothing of its health yet.
+    if watch.seen_at(host).is_none() {
+        return HostLooks::Silent {
+            reason: format!("{host}, not heard from since this control plane began"),
+        };
+    }
     let generation = slot.order.as_ref().map(|order| order.generation);
     let beat = watch
         .last_beat(host, service)
@@ -357,17 +364,12 @@ fn may_be_ordered(
     if watch.seen_at(host).is_none() || silent >= SILENT_AFTER {
         return HostLooks::Blocked(format!("host {host} has not been heard from for {silent}"));
     }
-    let busy = state
+    let slots = state
         .hosts
         .get(host)
         .into_iter()
-        .flat_map(|host| &host.slots)
-        .find(|(_, slot)| {
-            matches!(
-                slot.status,
-                SlotStatus::Ordered { .. } | SlotStatus::Holding { .. }
-            ) || slot.way_back().is_some()
-        });
+        .flat_map(|host| &host.slots);
+    let busy = slots.into_iter().find(|(_, slot)| slot.in_change());
     match busy {
         Some((service, _)) if *service == release.service => HostLooks::Blocked(format!(
             "host {host} is still carrying out an earlier order"

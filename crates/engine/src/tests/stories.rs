@@ -388,3 +388,69 @@ fn a_rollback_whose_append_was_cut_short_is_finished() {
             .all(|d| d == model::Digest::of(b"as found"))
     );
 }
+
+#[test]
+fn going_to_the_bundle_that_is_good_already_keeps_its_release_good() {
+    let mut world = World::new(1, 2);
+    world.until_good("one");
+    world.until_good("two");
+    let (one, two) = (bundle("one").digest(), bundle("two").digest());
+    world.roll_back(Some(two)).unwrap();
+    world.carry_out();
+    world.ok(Input::Tick);
+    assert_eq!(world.state.good(&api()), Some(two));
+    world.roll_back(None).unwrap();
+    world.carry_out();
+    world.ok(Input::Tick);
+    assert_eq!(
+        world.state.good(&api()),
+        Some(one),
+        "it can still be undone"
+    );
+}
+
+#[test]
+fn a_host_that_was_taken_elsewhere_during_a_way_back_is_told_again() {
+    let mut world = World::new(1, 2);
+    world.until_good("one");
+    world.propose("two").unwrap();
+    while !world
+        .story
+        .last()
+        .unwrap()
+        .starts_with("test-0 ordered Forward")
+    {
+        world.pass(Millis(1));
+    }
+    world.carry_out();
+    world.roll_back(None).unwrap();
+    let test = "test-0".parse().unwrap();
+    let generation = world
+        .state
+        .slot(&test, &api())
+        .unwrap()
+        .order
+        .as_ref()
+        .unwrap()
+        .generation;
+    world.fail(&test, generation);
+    world.pass(Millis::seconds(1));
+    assert!(
+        world.story.last().unwrap().contains("failed"),
+        "not at once"
+    );
+    world.pass(Millis::seconds(5));
+    assert!(
+        world
+            .story
+            .last()
+            .unwrap()
+            .starts_with("test-0 ordered Rollback")
+    );
+    world.carry_out();
+    world.ok(Input::Tick);
+    assert!(world.story.last().unwrap().starts_with("release 2 back"));
+    // A local revert after the end keeps nobody from the next release.
+    world.fail(&test, generation.next());
+    world.until_good("three");
+}

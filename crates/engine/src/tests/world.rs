@@ -256,8 +256,13 @@ impl World {
             counts: model::BundleCounts { requests, failed },
         };
         let production = "production".parse().unwrap();
-        self.watch
-            .count(&"gate".parse().unwrap(), &production, 1, vec![row]);
+        self.watch.count(
+            &"gate".parse().unwrap(),
+            &production,
+            u64::MAX,
+            vec![row],
+            self.now,
+        );
     }
 
     /// Goes all the way with enough traffic.

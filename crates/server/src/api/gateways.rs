@@ -95,8 +95,8 @@ pub(crate) async fn counts(
     });
     let rows: Vec<Row> = rows.collect();
     let (reply, answer) = tokio::sync::oneshot::channel();
-    let taken = app.control.observe(move |watch, _| {
-        let _ = reply.send(watch.count(&gateway, &environment, epoch_ms, rows));
+    let taken = app.control.observe(move |watch, now| {
+        let _ = reply.send(watch.count(&gateway, &environment, epoch_ms, rows, now));
     });
     // Not taken, or lost: the gateway keeps its rows as news and sends them again.
     match (taken, answer.await) {

@@ -115,7 +115,7 @@ impl World {
             }
             Fault::GatewayRestarts => {
                 self.count("gateway restarts");
-                self.gateway.restart();
+                self.gateway.restart(now);
             }
             Fault::Night { ms } => {
                 self.count("traffic stops");

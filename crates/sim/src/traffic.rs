@@ -8,7 +8,7 @@ use model::{BundleCounts, Digest, GatewayName, ServiceName, ServiceRoutes, Tenan
 
 use crate::fleet::{Temper, name, serving};
 use crate::random::Draw;
-use crate::world::{Happening, World};
+use crate::world::{Happening, World, instant};
 
 const TENANTS: u64 = 3;
 /// Requests in a thousand that fail with a bundle that fails customers.
@@ -33,7 +33,7 @@ impl Gateway {
         Gateway {
             routes: BTreeMap::new(),
             totals: BTreeMap::new(),
-            epoch: 1,
+            epoch: epoch(0),
             rate: draw.between(30, 120),
             night_until: 0,
             next_tenant: 0,
@@ -41,10 +41,15 @@ impl Gateway {
     }
 
     /// A new process, which has counted nothing yet. It keeps its routes on disk.
-    pub(crate) fn restart(&mut self) {
+    pub(crate) fn restart(&mut self, now: u64) {
         self.totals.clear();
-        self.epoch += 1;
+        self.epoch = epoch(now);
     }
+}
+
+/// A run is named by the wall time of its beginning.
+fn epoch(now: u64) -> u64 {
+    u64::try_from(instant(now, 0).as_millisecond()).unwrap_or_default()
 }
 
 impl World {
@@ -88,7 +93,10 @@ impl World {
         if self.plane.up {
             self.truth.told(taken_at);
             let gateway: GatewayName = name("gate");
-            self.plane.watch.count(&gateway, &serving(), epoch, rows);
+            let now = self.plane_clock();
+            self.plane
+                .watch
+                .count(&gateway, &serving(), epoch, rows, now);
         }
     }
 

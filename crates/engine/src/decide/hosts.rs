@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use model::refusal::Code;
 use model::{
-    Digest, Event, Generation, HostName, Refusal, Report, ReportKind, ServiceName, Timestamp,
+    Digest, Event, Generation, HostName, OrderKind, Refusal, Report, ReportKind, ServiceName,
+    Timestamp,
 };
 
 use super::{REPORTS_MAX, unknown_host};
-use crate::{SlotStatus, State};
+use crate::{Slot, SlotStatus, State};
 
 #[expect(
     clippy::too_many_arguments,
@@ -92,7 +93,7 @@ pub(super) fn confirm(
     }
     match &slot.status {
         SlotStatus::Confirmed { .. } => Ok(Vec::new()),
-        SlotStatus::Failed { .. } if order.kind == model::OrderKind::Forward => Err(stale(
+        SlotStatus::Failed { .. } if order.kind == OrderKind::Forward => Err(stale(
             &host,
             generation,
             "it has reported that it went back",
@@ -136,18 +137,31 @@ pub(super) fn reports(
     let mut through = known.reports_through;
     let mut events = Vec::new();
     for report in reports {
-        let current = known.slots.get(&report.service).map(|slot| {
+        let slot = known.slots.get(&report.service);
+        let current = slot.map(|slot| {
             slot.order
                 .as_ref()
                 .map_or(Generation(0), |order| order.generation)
         });
-        if report.number <= through || current != Some(report.generation) {
+        let stale = report.number <= through || current != Some(report.generation);
+        if stale || slot.is_some_and(|slot| overtaken(slot, &report.kind)) {
             continue;
         }
         through = report.number;
         events.push(fact(host.clone(), report));
     }
     Ok(events)
+}
+
+/// Confirmations come over connections of their own, so a report of trouble on
+/// the way back may arrive when the host is back already.
+fn overtaken(slot: &Slot, kind: &ReportKind) -> bool {
+    let back = slot
+        .order
+        .as_ref()
+        .is_some_and(|order| order.kind == OrderKind::Rollback)
+        && matches!(slot.status, SlotStatus::Confirmed { .. });
+    back && matches!(kind, ReportKind::RevertFailing { .. })
 }
 
 fn fact(host: HostName, report: Report) -> Event {

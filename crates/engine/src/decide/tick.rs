@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use judge::Policy;
 use model::{
-    Event, HostName, Millis, OrderKind, ReleaseId, Rule, ServiceName, StagePlan, Timestamp, Verdict,
+    Event, Generation, HostName, Millis, OrderKind, ReleaseId, Rule, ServiceName, StagePlan,
+    Timestamp, Verdict,
 };
 use release::{HostLooks, Outlook, Release, Status, Step, next};
 
@@ -34,11 +35,38 @@ pub(super) fn tick(state: &State, watch: &Watch, now: Timestamp) -> Vec<Event> {
         }
         events.extend(owed);
     }
-    let mut leased = BTreeSet::new();
+    // Whoever is told anything in this tick is not told to go forward for another service.
+    let mut leased: BTreeSet<HostName> = told(&events).cloned().collect();
     for release in active(state).filter(|r| matches!(r.status, Status::Rolling { .. })) {
-        events.extend(step(state, watch, release, &mut leased, now));
+        let new = step(state, watch, release, &leased, now);
+        leased.extend(told(&new).cloned());
+        events.extend(new);
     }
+    number(state, &mut events);
     events
+}
+
+fn told(events: &[Event]) -> impl Iterator<Item = &HostName> {
+    events.iter().filter_map(|event| match event {
+        Event::HostOrdered { order } => Some(&order.host),
+        _ => None,
+    })
+}
+
+/// Two services of one host may both be ordered back in one tick: each order
+/// gets a generation of its own.
+fn number(state: &State, events: &mut [Event]) {
+    let mut newest: BTreeMap<HostName, Generation> = BTreeMap::new();
+    for event in events {
+        if let Event::HostOrdered { order } = event {
+            let known = state.hosts.get(&order.host).map(|host| host.generation);
+            let newest = newest
+                .entry(order.host.clone())
+                .or_insert(known.unwrap_or_default());
+            *newest = newest.next();
+            order.generation = *newest;
+        }
+    }
 }
 
 /// Why a release doesn't go on at this moment, in one sentence; `None` once it is over.
@@ -118,7 +146,7 @@ fn step(
     state: &State,
     watch: &Watch,
     release: &Release,
-    leased: &mut BTreeSet<HostName>,
+    leased: &BTreeSet<HostName>,
     now: Timestamp,
 ) -> Vec<Event> {
     let plan = stage_plan(state, release);
@@ -141,7 +169,7 @@ fn step(
     };
     match next(release, &outlook, now) {
         Step::Wait(_) => Vec::new(),
-        Step::Order(hosts) => order_forward(state, release, hosts, leased, now),
+        Step::Order(hosts) => order_forward(state, release, &hosts, now),
         Step::StartWave(wave) => place
             .into_iter()
             .map(|(environment, _)| Event::WaveStarted {
@@ -175,20 +203,16 @@ fn step(
 fn order_forward(
     state: &State,
     release: &Release,
-    hosts: Vec<HostName>,
-    leased: &mut BTreeSet<HostName>,
+    hosts: &[HostName],
     now: Timestamp,
 ) -> Vec<Event> {
     let (service, digest, id) = (&release.service, release.digest, release.id);
-    let mut events = Vec::new();
-    for host in hosts {
-        let forward = OrderKind::Forward;
-        if let Some(order) = rollback::order(state, &host, service, id, digest, forward, now) {
-            leased.insert(host);
-            events.push(Event::HostOrdered { order });
-        }
-    }
-    events
+    let order = |host| rollback::order(state, host, service, id, digest, OrderKind::Forward, now);
+    hosts
+        .iter()
+        .filter_map(order)
+        .map(|order| Event::HostOrdered { order })
+        .collect()
 }
 
 /// Into the next environment, or good.

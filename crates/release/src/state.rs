@@ -187,23 +187,7 @@ impl Release {
                     took_ms: None,
                 });
             }
-            Event::RollbackCompleted { took_ms, .. } => {
-                if let Status::RollingBack(rollback) = &self.status {
-                    // A person sent every host to this very bundle: that is no way back from it.
-                    let stayed = rollback.to == Some(self.digest);
-                    let took_ms = Some(*took_ms);
-                    let rollback = Rollback {
-                        took_ms,
-                        ..rollback.clone()
-                    };
-                    self.status = if stayed {
-                        Status::Good
-                    } else {
-                        Status::RolledBack(rollback)
-                    };
-                    self.ended_at = Some(at);
-                }
-            }
+            Event::RollbackCompleted { took_ms, .. } => self.came_back(*took_ms, at),
             // Facts about other things; named so that a new kind of event is thought about here.
             Event::TopologySet { .. }
             | Event::TokenIssued { .. }
@@ -232,6 +216,24 @@ impl Release {
                 (false, _) => None,
             };
         }
+    }
+
+    fn came_back(&mut self, took_ms: Millis, at: Timestamp) {
+        let Status::RollingBack(rollback) = &self.status else {
+            return;
+        };
+        // A person sent every host to this very bundle: that is no way back from it.
+        let stayed = rollback.to == Some(self.digest);
+        let rollback = Rollback {
+            took_ms: Some(took_ms),
+            ..rollback.clone()
+        };
+        self.status = if stayed {
+            Status::Good
+        } else {
+            Status::RolledBack(rollback)
+        };
+        self.ended_at = Some(at);
     }
 
     fn judged(&mut self, wave: u32, verdict: &Verdict) {

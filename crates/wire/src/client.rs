@@ -308,24 +308,33 @@ impl Client {
         offset: u64,
     ) -> Result<reqwest::Response, ClientError> {
         let path = format!("/v1/blobs/{digest}");
-        let url = format!("{}{path}", self.base);
         let mut request = self.request(Method::GET, &path, Bytes::new(), BLOB_WITHIN);
+        let mut wanted = http::StatusCode::OK;
         if offset > 0 {
             request = request.header(http::header::RANGE, format!("bytes={offset}-"));
+            wanted = http::StatusCode::PARTIAL_CONTENT;
         }
-        let response = request
-            .send()
-            .await
-            .map_err(|error| ClientError::Unreachable {
-                url: url.clone(),
-                reason: chain(&error),
-            })?;
-        let status = response.status();
-        let wanted = if offset > 0 {
-            http::StatusCode::PARTIAL_CONTENT
-        } else {
-            http::StatusCode::OK
+        self.open(&path, request, wanted).await
+    }
+
+    /// An answer whose body the caller reads; any other status than `wanted` is an error.
+    async fn open(
+        &self,
+        path: &str,
+        request: reqwest::RequestBuilder,
+        wanted: http::StatusCode,
+    ) -> Result<reqwest::Response, ClientError> {
+        let url = format!("{}{path}", self.base);
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => {
+                return Err(ClientError::Unreachable {
+                    url,
+                    reason: chain(&error),
+                });
+            }
         };
+        let status = response.status();
         if status == wanted {
             return Ok(response);
         }
@@ -343,23 +352,8 @@ impl Client {
         /// A stream is renewed after this long, so that agents spread over control planes again.
         const STREAM_MAX: Duration = Duration::from_secs(3600);
         let path = format!("/v1/agents/{host}/events");
-        let url = format!("{}{path}", self.base);
         let request = self.request(Method::GET, &path, Bytes::new(), STREAM_MAX);
-        let response = request
-            .send()
-            .await
-            .map_err(|error| ClientError::Unreachable {
-                url: url.clone(),
-                reason: chain(&error),
-            })?;
-        let status = response.status();
-        if status.is_success() {
-            return Ok(response);
-        }
-        let body = read_bounded(response, ANSWER_BYTES_MAX)
-            .await
-            .unwrap_or_default();
-        Err(refused(&url, status, &body))
+        self.open(&path, request, http::StatusCode::OK).await
     }
 
     /// `POST /v1/releases`.

@@ -217,8 +217,10 @@ impl Hands {
             }
             store.verify(digest, false).map(drop).map_err(|e| chain(&e))
         });
-        if let Err(reason) = right.await.and_then(|right| right) {
-            return failed(reason);
+        match right.await {
+            Ok(Ok(())) => {}
+            Ok(Err(reason)) => return Outcome::Astray { reason },
+            Err(reason) => return failed(reason),
         }
         let request = ConfirmRequest {
             service: service.clone(),

@@ -293,8 +293,10 @@ impl Store {
         // Twice: the blobs, and the tree made of them.
         let wanted = needs.saturating_mul(2).saturating_add(SPARE_BYTES);
         if space.f_bavail.saturating_mul(space.f_frsize) < wanted {
-            let what = format!("trees/{}", bundle.digest().short());
-            return Err(StoreError::NoSpace { what, needs });
+            return Err(StoreError::NoSpace {
+                what: format!("trees/{}", bundle.digest().short()),
+                needs: wanted,
+            });
         }
         Ok(())
     }

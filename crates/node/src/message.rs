@@ -79,6 +79,11 @@ pub enum Outcome {
         /// Its words.
         reason: String,
     },
+    /// Nothing was asked: what programs find here is not what would be confirmed.
+    Astray {
+        /// What was found instead.
+        reason: String,
+    },
     /// What peers said; those that gave no answer are not counted.
     Peers {
         /// So many reach the control plane.

@@ -45,6 +45,16 @@ impl Deciding<'_> {
     }
 
     fn watched(&mut self, slot: &Slot, doing: Doing, outcome: &Outcome) {
+        // Somebody changed it by hand since. An order to go back is an order to be there, so it is mended.
+        if let (Doing::Confirm, Outcome::Astray { reason }) = (doing, outcome) {
+            let event = SlotEvent::TurnedBack {
+                target: slot.running,
+                cause: Cause::Ordered,
+                phase: Phase::Watch,
+                reason: bounded(reason),
+            };
+            return self.push(&slot.service, event);
+        }
         let done = *outcome == Outcome::Done;
         let event = match (doing, done) {
             (Doing::Prune, done) => SlotEvent::Pruned { done },
@@ -94,7 +104,10 @@ impl Deciding<'_> {
     fn peers(&mut self, slot: &Slot, armed: &Armed, outcome: &Outcome) {
         let (reach, cut_off) = match outcome {
             Outcome::Peers { reach, cut_off } => (*reach, *cut_off),
-            Outcome::Done | Outcome::Failed { .. } | Outcome::Refused { .. } => (0, 0),
+            Outcome::Done
+            | Outcome::Failed { .. }
+            | Outcome::Refused { .. }
+            | Outcome::Astray { .. } => (0, 0),
         };
         let before = match armed.asking {
             Asking::Holding { reached, .. } => Some(reached),
@@ -255,7 +268,7 @@ fn threshold(slot: &Slot, digest: Digest) -> u32 {
 fn failure(outcome: Outcome) -> Option<String> {
     match outcome {
         Outcome::Done => None,
-        Outcome::Failed { reason } => Some(reason),
+        Outcome::Failed { reason } | Outcome::Astray { reason } => Some(reason),
         Outcome::Refused { reason } => Some(format!("refused by the control plane: {reason}")),
         Outcome::Peers { .. } => Some("an answer to another question".into()),
     }

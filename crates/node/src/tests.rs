@@ -176,6 +176,7 @@ impl World {
             Outcome::Done => what,
             Outcome::Failed { reason } => format!("{what}: failed, {reason}"),
             Outcome::Refused { reason } => format!("{what}: refused, {reason}"),
+            Outcome::Astray { reason } => format!("{what}: astray, {reason}"),
             Outcome::Peers { reach, cut_off } => format!("{what}: {reach} reach, {cut_off} don't"),
         };
         // A row of equal lines, or of some that take turns, says no more than one.

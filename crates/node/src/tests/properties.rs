@@ -39,7 +39,7 @@ fn happens() -> impl Strategy<Value = Happens> {
         4 => (0..30u64, any::<bool>(), 0..4usize, any::<bool>()).prop_map(
             |(generation, forward, content, bare)| Happens::Order { generation, forward, content, bare }
         ),
-        20 => (any::<usize>(), prop::bool::weighted(0.1), 0..10u8).prop_map(
+        20 => (any::<usize>(), prop::bool::weighted(0.1), 0..11u8).prop_map(
             |(which, stale, outcome)| Happens::Outcome { which, stale, outcome }
         ),
         6 => any::<u16>().prop_map(Happens::Passes),
@@ -64,6 +64,9 @@ fn outcome_of(draw: u8) -> Outcome {
         4 => Outcome::Peers {
             reach: 1,
             cut_off: 0,
+        },
+        5 => Outcome::Astray {
+            reason: "changed by hand".into(),
         },
         _ => Outcome::Done,
     }

@@ -381,6 +381,32 @@ fn a_person_takes_the_host_home_and_it_stays_there() {
 }
 
 #[test]
+fn an_order_back_mends_what_was_changed_by_hand() {
+    let mut world = confirmed("new");
+    world.input(Input::Ordered(order(2, Rollback, &bundle("new"))));
+    let found = std::cell::Cell::new(false);
+    world.run(10, |action| match action {
+        Action::Confirm { .. } if !found.replace(true) => Outcome::Astray {
+            reason: "api.toml has other bytes".into(),
+        },
+        _ => Outcome::Done,
+    });
+    check(
+        &mut world,
+        expect![[r#"
+            confirm new: astray, api.toml has other bytes
+            stage
+            swap to new
+            reload
+            look
+            confirm new
+            prune
+        "#]],
+    );
+    assert!(world.slot().is_at_rest());
+}
+
+#[test]
 fn stale_and_foreign_orders_are_refused() {
     let mut world = confirmed("old");
     world.input(Input::Ordered(order(5, Forward, &bundle("new"))));

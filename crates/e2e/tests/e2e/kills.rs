@@ -148,21 +148,18 @@ async fn kill_some(
     let began = Instant::now();
     let mut told = Vec::new();
     for moment in moments {
-        let part = match random.between(0, 3) {
-            0 => Part::Control,
-            1 => Part::Gateway,
-            _ => {
-                let hosts = &fleet.world.hosts;
-                let pick = random.between(0, hosts.len() as u64);
-                Part::Agent(hosts[usize::try_from(pick)?].clone())
-            }
-        };
+        let draw = [
+            random.between(0, 3),
+            random.between(0, 2),
+            random.between(0, 1 << 32),
+        ];
         let away = Duration::from_millis(random.between(100, 2_000));
         tokio::time::sleep_until(began + Duration::from_millis(moment)).await;
         let state = fleet
             .release(release.id)
             .await?
             .map(|release| release.state);
+        let part = part(fleet, release, draw).await?;
         let over = matches!(state, Some(ReleaseState::Good | ReleaseState::RolledBack));
         told.push(format!(
             "{} ({:.1} s{}, {:.1} s)",
@@ -176,6 +173,39 @@ async fn kill_some(
             .with_context(|| part.name())?;
     }
     Ok(told)
+}
+
+/// The part that a draw means: which kind, whether an agent that is busy, and which.
+async fn part(fleet: &Fleet, release: &ReleaseView, [kind, busy, which]: [u64; 3]) -> Result<Part> {
+    match kind {
+        0 => return Ok(Part::Control),
+        1 => return Ok(Part::Gateway),
+        _ => {}
+    }
+    let now = fleet.release(release.id).await?;
+    let waves = now
+        .iter()
+        .flat_map(|release| &release.stages)
+        .flat_map(|stage| &stage.waves);
+    let changing: Vec<&Place> = waves
+        .flat_map(|wave| &wave.hosts)
+        .filter(|host| matches!(host.state.as_str(), "ordered" | "reverting"))
+        .filter_map(|host| {
+            fleet
+                .world
+                .hosts
+                .iter()
+                .find(|place| place.name == host.host)
+        })
+        .collect();
+    let all: Vec<&Place> = fleet.world.hosts.iter().collect();
+    let from = if busy == 1 && !changing.is_empty() {
+        changing
+    } else {
+        all
+    };
+    let index = usize::try_from(which % from.len() as u64)?;
+    Ok(Part::Agent(from[index].clone()))
 }
 
 async fn kill(fleet: &mut Fleet, part: &Part, away: Duration) -> Result<()> {

@@ -16,6 +16,8 @@ mod dead_control;
 mod drills;
 mod ends;
 mod fleet;
+mod forged;
+mod full_disk;
 mod kills;
 mod people;
 mod plane;

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use model::Event;
 use wire::api::ReleaseState;
 
-use crate::fleet::{self, Fleet};
+use crate::fleet::{self, Fleet, served};
 use crate::wait::{s, until, until_so};
 
 async fn orders(fleet: &Fleet) -> Result<usize> {
@@ -128,6 +128,48 @@ async fn an_operator_rolls_back_what_was_good() -> Result<()> {
                 Ok(fleet.ask().await == Some(200))
             })
             .await
+        },
+    )
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollback_mends_what_was_changed_by_hand() -> Result<()> {
+    let shape = fleet::shape(&[("zone-a", 2)])?;
+    fleet::with(
+        shape,
+        |_| Ok(()),
+        async |fleet| {
+            let load = fleet.customers()?;
+            let two = fleet.push_good("2").await?;
+            let place = fleet.production().into_iter().next().context("no host")?;
+            // Somebody goes past every gate, straight onto one host.
+            fleet.write_good("by-hand")?;
+            fleet
+                .world
+                .push_directly(std::slice::from_ref(&place))
+                .await?;
+            until_so("the host runs what nobody released", s(15), async || {
+                Ok(served(&place).await.as_deref() == Some("by-hand"))
+            })
+            .await?;
+            let to = two.digest.to_string();
+            fleet
+                .plimsoll(&["rollback", "api", "--no-follow", "--to", &to])
+                .await?
+                .exits(0)?;
+            fleet.all_serve(&fleet.world.hosts, "2", s(30)).await?;
+            until_so("the rollback is over", s(30), async || {
+                let status = fleet
+                    .plimsoll(&["status", "--json"])
+                    .await?
+                    .exits(0)?
+                    .json()?;
+                Ok(status["services"][0]["active"].is_null())
+            })
+            .await?;
+            load.stop().await;
+            Ok(())
         },
     )
     .await

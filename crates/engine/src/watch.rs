@@ -5,7 +5,7 @@
 //! decisions wait; it never makes them harmful. Silence is measured from the
 //! later of "last heard" and "this process began to listen".
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use model::verdict::Evidence;
 use model::{
@@ -26,6 +26,9 @@ const CATCH_UP: Millis = Millis::seconds(5);
 /// Rows of counts that are kept; beyond it new tenants of a gateway are counted as one.
 pub const ROWS_MAX: usize = 1_000_000;
 
+/// Earlier runs of a gateway that are remembered: posts are late by seconds, and it does not restart more often in these.
+const ENDED_MAX: usize = 8;
+
 /// Everything seen by this process.
 #[derive(Debug, Clone)]
 pub struct Watch {
@@ -33,6 +36,8 @@ pub struct Watch {
     hosts: BTreeMap<HostName, Seen>,
     rows: BTreeMap<RowKey, BundleCounts>,
     gateways: BTreeMap<GatewayName, Met>,
+    /// Earlier runs of each gateway, oldest first.
+    ended: BTreeMap<GatewayName, VecDeque<u64>>,
     /// Totals of rows by environment, service and bundle, so that judging does not walk all rows.
     totals: BTreeMap<(EnvironmentName, ServiceName), BTreeMap<Digest, Total>>,
     marks: BTreeMap<ReleaseId, Marks>,
@@ -149,6 +154,7 @@ impl Watch {
             hosts: BTreeMap::new(),
             rows: BTreeMap::new(),
             gateways: BTreeMap::new(),
+            ended: BTreeMap::new(),
             totals: BTreeMap::new(),
             marks: BTreeMap::new(),
         }
@@ -213,11 +219,21 @@ impl Watch {
         rows: Vec<Row>,
         now: Timestamp,
     ) -> bool {
+        // A post of an earlier run that was long on its way says nothing new. Runs are told
+        // apart and not ordered, because a gateway's clock can be set back.
+        let ended = self.ended.entry(gateway.clone()).or_default();
+        if ended.contains(&epoch_ms) {
+            return false;
+        }
         let known = self.gateways.get(gateway).copied();
         let new = known.is_none_or(|known| known.epoch_ms != epoch_ms);
         let met = match known {
             Some(known) if !new => known,
-            Some(_) => {
+            Some(known) => {
+                ended.push_back(known.epoch_ms);
+                if ended.len() > ENDED_MAX {
+                    ended.pop_front();
+                }
                 // The gateway began anew: what it counted before stays in the totals, its rows start at zero.
                 self.rows.retain(|key, _| key.0 != *gateway);
                 Met {

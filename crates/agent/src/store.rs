@@ -285,18 +285,16 @@ impl Store {
 
     /// Refuses what the disk can't take, before a byte is written.
     pub(crate) fn room(&self, bundle: &Bundle) -> Result<()> {
-        let needs = bundle.size_bytes();
+        // Twice: the blobs, and the tree made of them.
+        let twice = bundle.size_bytes().saturating_mul(2);
+        let needs = twice.saturating_add(SPARE_BYTES);
         let space = rustix::fs::statvfs(&self.root).map_err(|error| StoreError::Io {
             path: self.root.clone(),
             source: error.into(),
         })?;
-        // Twice: the blobs, and the tree made of them.
-        let wanted = needs.saturating_mul(2).saturating_add(SPARE_BYTES);
-        if space.f_bavail.saturating_mul(space.f_frsize) < wanted {
-            return Err(StoreError::NoSpace {
-                what: format!("trees/{}", bundle.digest().short()),
-                needs: wanted,
-            });
+        if space.f_bavail.saturating_mul(space.f_frsize) < needs {
+            let what = format!("trees/{}", bundle.digest().short());
+            return Err(StoreError::NoSpace { what, needs });
         }
         Ok(())
     }

@@ -62,7 +62,7 @@ async fn kill_all(fleet: &mut Fleet, mut random: Random) -> Result<()> {
     let watcher = tokio::spawn(watch(fleet.world.hosts.clone(), Arc::clone(&sights)));
     let mut versions: BTreeMap<String, Digest> = BTreeMap::new();
     let mut table =
-        String::from("release  change  ended         took  killed (when, for how long)\n");
+        String::from("release  change  ended         took  hosts  killed (when, for how long)\n");
     let mut ended_good = 0;
     let mut home = "1".to_owned();
     for n in 0..RELEASES {
@@ -83,11 +83,12 @@ async fn kill_all(fleet: &mut Fleet, mut random: Random) -> Result<()> {
             .map(|at| at.duration_since(ended.proposed_at).as_secs_f64());
         let _ = writeln!(
             table,
-            "{:<7}  {:<6}  {:<11}  {:>4.1} s  {}",
+            "{:<7}  {:<6}  {:<11}  {:>4.1} s  {:>5}  {}",
             ended.id.0,
             if good { "good" } else { "bad" },
             ended.state,
             took.unwrap_or_default(),
+            ended.exposure.hosts,
             kills.join(", "),
         );
         println!("{}", table.lines().last().unwrap_or_default());

@@ -9,7 +9,8 @@ use model::{Digest, ServiceName};
 use tokio::io::AsyncWriteExt;
 use wire::{Client, ClientError};
 
-use crate::store::{Store, StoreError, digest_file, io};
+use crate::files::digest_file;
+use crate::store::{Store, StoreError, io};
 
 /// Tries for one blob; each goes on where the one before broke off.
 const TRIES_MAX: u32 = 6;

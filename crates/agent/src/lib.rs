@@ -23,6 +23,7 @@ mod config;
 mod core;
 mod disk;
 mod error;
+mod files;
 mod hands;
 mod health;
 mod link;

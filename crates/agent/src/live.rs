@@ -13,7 +13,8 @@ use wire::pack::{PackProblem, Packed};
 use crate::AgentError;
 use crate::disk;
 use crate::error::{at, chain};
-use crate::store::{Store, StoreError, exchange, io};
+use crate::files::exchange;
+use crate::store::{Store, StoreError, io};
 
 /// What was found at a live path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 //! it got there; whether it still is right is found out by reading every byte.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use model::{Bundle, Digest, PackageEntry};
 
 use crate::disk;
+use crate::files::{digest_file, exchange, fingerprint, make_parent, sync, walk, write_file};
 use crate::unpack;
 
 /// Free space that staging leaves alone, so that the state can always be written.
@@ -426,74 +427,9 @@ fn package_link(digest: Digest) -> PathBuf {
     PathBuf::from(format!("../../../packages/{digest}"))
 }
 
-/// Exchanges two folders in one step.
-pub(crate) fn exchange(one: &Path, other: &Path) -> std::io::Result<()> {
-    let here = rustix::fs::CWD;
-    let flags = rustix::fs::RenameFlags::EXCHANGE;
-    Ok(rustix::fs::renameat_with(here, one, here, other, flags)?)
-}
-
 fn remove(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(io(folder)(error)),
         Ok(()) | Err(_) => Ok(()),
     }
-}
-
-fn make_parent(path: &Path) -> std::io::Result<()> {
-    path.parent().map_or(Ok(()), fs::create_dir_all)
-}
-
-fn write_file(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
-    make_parent(path)?;
-    fs::write(path, bytes)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
-}
-
-/// One sync of the file system instead of one for each file: ten thousand of those take minutes.
-fn sync(folder: &Path) -> std::io::Result<()> {
-    Ok(rustix::fs::syncfs(File::open(folder)?)?)
-}
-
-/// The digest of a file's bytes, read as a stream. Links are not followed: a link is not the file.
-pub(crate) fn digest_file(path: &Path) -> std::io::Result<Digest> {
-    if !fs::symlink_metadata(path)?.is_file() {
-        return Err(std::io::Error::other("not a file"));
-    }
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(path)?)?;
-    Ok(Digest::from_bytes(*hasher.finalize().as_bytes()))
-}
-
-/// What a package's entry is, as text: content and mode of a file, target of a link.
-fn fingerprint(path: &Path) -> std::io::Result<String> {
-    let metadata = fs::symlink_metadata(path)?;
-    if metadata.is_symlink() {
-        return Ok(format!("link {}", fs::read_link(path)?.display()));
-    }
-    let mode = metadata.permissions().mode() & 0o777;
-    Ok(format!("{mode:o} {}", digest_file(path)?))
-}
-
-/// Every file and link below `folder` by its path; folders only as the way to them.
-fn walk(folder: &Path) -> std::io::Result<BTreeMap<String, PathBuf>> {
-    let mut found = BTreeMap::new();
-    let mut open = vec![(folder.to_path_buf(), String::new())];
-    while let Some((folder, prefix)) = open.pop() {
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let inner = if prefix.is_empty() {
-                name
-            } else {
-                format!("{prefix}/{name}")
-            };
-            if entry.file_type()?.is_dir() {
-                open.push((entry.path(), inner));
-            } else {
-                found.insert(inner, entry.path());
-            }
-        }
-    }
-    Ok(found)
 }

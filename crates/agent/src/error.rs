@@ -56,7 +56,7 @@ pub enum AgentError {
     #[error("the way to the control plane")]
     Client(#[source] wire::ClientError),
     /// The host never joined and has no token.
-    #[error("this host has not joined: give it a join token (plimsoll join-token HOST)")]
+    #[error("this host has not joined: give it a join token (plimsoll hosts join-token HOST)")]
     NoJoinToken,
     /// The control plane doesn't want this host.
     #[error("joining was refused: {0}")]

@@ -50,10 +50,11 @@ pub(crate) struct Ask {
         long,
         global = true,
         env = "PLIMSOLL_TOKEN_FILE",
+        value_parser = path,
         value_name = "FILE",
         help_heading = "Control plane"
     )]
-    pub(crate) token_file: Option<PathBuf>,
+    token_file: Option<PathBuf>,
     /// Your token itself; better in the environment than on the command line, where others see it
     #[arg(
         long,
@@ -69,10 +70,30 @@ pub(crate) struct Ask {
         long,
         global = true,
         env = "PLIMSOLL_CA",
+        value_parser = path,
         value_name = "FILE",
         help_heading = "Control plane"
     )]
-    pub(crate) ca: Option<PathBuf>,
+    ca: Option<PathBuf>,
+}
+
+/// Takes an empty text too: a variable that is set and empty means "not set".
+fn path(text: &str) -> Result<PathBuf, std::convert::Infallible> {
+    Ok(text.into())
+}
+
+impl Ask {
+    /// The token's file, if there is one.
+    pub(crate) fn token_file(&self) -> Option<&PathBuf> {
+        self.token_file
+            .as_ref()
+            .filter(|path| !path.as_os_str().is_empty())
+    }
+
+    /// The trusted certificates' file, if there is one.
+    pub(crate) fn ca(&self) -> Option<PathBuf> {
+        self.ca.clone().filter(|path| !path.as_os_str().is_empty())
+    }
 }
 
 #[derive(Debug, Subcommand)]

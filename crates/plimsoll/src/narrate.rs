@@ -145,7 +145,7 @@ impl Told {
 
     fn tell(&mut self, release: &ReleaseView) -> Result<(), Failure> {
         if self.json {
-            let text = serde_json::to_string(release).map_err(Failure::broken)?;
+            let text = serde_json::to_string(release).map_err(Failure::caused)?;
             if text != self.last_json {
                 println!("{text}");
                 self.last_json = text;

@@ -35,6 +35,21 @@ impl Failure {
         }
     }
 
+    /// Something broke, with all its causes: an error's own words don't repeat them.
+    pub(crate) fn caused(error: impl std::error::Error) -> Failure {
+        let mut words = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let text = cause.to_string();
+            // Some libraries do repeat them.
+            if !words.contains(&text) {
+                words = format!("{words}: {text}");
+            }
+            source = cause.source();
+        }
+        Failure::broken(words)
+    }
+
     /// What to try.
     #[must_use]
     pub(crate) fn next(self, next: impl Into<String>) -> Failure {
@@ -102,7 +117,7 @@ impl From<ClientError> for Failure {
 
 /// Prints a value as JSON on one line.
 pub(crate) fn json<T: Serialize>(value: &T) -> Result<(), Failure> {
-    println!("{}", serde_json::to_string(value).map_err(Failure::broken)?);
+    println!("{}", serde_json::to_string(value).map_err(Failure::caused)?);
     Ok(())
 }
 

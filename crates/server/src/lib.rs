@@ -106,13 +106,13 @@ pub async fn run(
         path: config.data.clone(),
         source,
     };
+    // Bound first: a port in use must not leave a half-made data folder behind.
+    let listener = listen::bind(config.listen, config.tls.as_ref()).await?;
     std::fs::create_dir_all(&config.data).map_err(in_data)?;
     limits::raise_open_files();
     let journal = Journal::open(&config.data.join("journal.db"))?;
     let key = SecretKey::load_or_create(&config.data.join("control.key"))?;
     let blobs = blobs::Blobs::open(&config.data.join("blobs")).map_err(in_data)?;
-    // Bound before the loop starts: a port in use must not leave a half-started control plane.
-    let listener = listen::bind(config.listen, config.tls.as_ref()).await?;
     let boards = Arc::new(boards::Boards::new(key.clone()));
     let (control, worker) = control::start(journal.clone(), boards.clone()).await?;
     let token_file = config.data.join("operator.token");

@@ -18,7 +18,7 @@ pub(crate) async fn agent(args: AgentArgs, ask: &Ask) -> Result<ExitCode, Failur
             to,
             json,
         }) => {
-            let config = AgentConfig::read(&config).map_err(Failure::broken)?;
+            let config = AgentConfig::read(&config).map_err(Failure::caused)?;
             let service = match (service, config.services.keys().next()) {
                 (Some(service), _) => service,
                 (None, Some(only)) if config.services.len() == 1 => only.clone(),
@@ -33,7 +33,7 @@ pub(crate) async fn agent(args: AgentArgs, ask: &Ask) -> Result<ExitCode, Failur
                 }
             };
             let status = agent::revert_local(&config, &service, to).await.map_err(|error| {
-                Failure::broken(error)
+                Failure::caused(error)
                     .next("`plimsoll agent status` shows what this host runs and which bundles it kept.")
                     .with_json(json)
             })?;
@@ -46,10 +46,10 @@ pub(crate) async fn agent(args: AgentArgs, ask: &Ask) -> Result<ExitCode, Failur
             Ok(ExitCode::SUCCESS)
         }
         Some(AgentCommand::Status { config, json }) => {
-            let config = AgentConfig::read(&config).map_err(Failure::broken)?;
+            let config = AgentConfig::read(&config).map_err(Failure::caused)?;
             let status = agent::status(&config.state_dir)
                 .await
-                .map_err(Failure::broken)?;
+                .map_err(Failure::caused)?;
             if json {
                 output::json(&status)?;
                 return Ok(ExitCode::SUCCESS);
@@ -99,13 +99,11 @@ fn show(service: &ServiceStatus) {
 
 async fn run(args: AgentArgs, ask: &Ask) -> Result<ExitCode, Failure> {
     start_logs(&args.log)?;
-    let mut config = AgentConfig::read(&args.config).map_err(Failure::broken)?;
+    let mut config = AgentConfig::read(&args.config).map_err(Failure::caused)?;
     if args.join_token.is_some() {
         config.join_token = args.join_token;
     }
-    if ask.ca.is_some() {
-        config.ca.clone_from(&ask.ca);
-    }
+    config.ca = ask.ca().or(config.ca);
     let shutdown = tokio_util::sync::CancellationToken::new();
     let mut stop = stop_signal()?;
     let token = shutdown.clone();
@@ -115,6 +113,6 @@ async fn run(args: AgentArgs, ask: &Ask) -> Result<ExitCode, Failure> {
     });
     agent::run(config, shutdown)
         .await
-        .map_err(Failure::broken)?;
+        .map_err(Failure::caused)?;
     Ok(ExitCode::SUCCESS)
 }

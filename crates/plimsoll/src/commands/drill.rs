@@ -15,21 +15,21 @@ use crate::output::{self, BROKEN, Failure, Paint, paint};
 pub(crate) async fn service(args: ServiceArgs) -> Result<ExitCode, Failure> {
     drill::service::run(args, &mut std::io::stdout())
         .await
-        .map_err(Failure::broken)?;
+        .map_err(Failure::caused)?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) async fn auth(args: AuthArgs) -> Result<ExitCode, Failure> {
     drill::auth::run(args, &mut std::io::stdout())
         .await
-        .map_err(Failure::broken)?;
+        .map_err(Failure::caused)?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) async fn supervise(args: SuperviseArgs) -> Result<ExitCode, Failure> {
     drill::supervise::run(args, &mut std::io::stdout())
         .await
-        .map_err(Failure::broken)?;
+        .map_err(Failure::caused)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -106,7 +106,7 @@ pub(crate) async fn drill(args: DrillArgs) -> Result<ExitCode, Failure> {
     let folder = tempfile::Builder::new()
         .prefix("plimsoll-drill-")
         .tempdir()
-        .map_err(Failure::broken)?;
+        .map_err(Failure::caused)?;
     let quiet = args.json;
     let mut tell = |line: &str| {
         if !quiet {

@@ -65,9 +65,14 @@ async fn tail(
 fn verify(data: &Path, json: bool) -> Result<ExitCode, Failure> {
     let path = data.join("journal.db");
     let verified = journal::verify_file(&path).map_err(|error| {
-        Failure::broken(error)
-            .next("Keep the file as it is, compare with your last export, and find out who could write to it.")
-            .with_json(json)
+        let broken = matches!(error, journal::VerifyError::Damaged { .. });
+        let failure = Failure::caused(error);
+        let failure = if broken {
+            failure.next("Keep the file as it is, compare with your last export, and find out who could write to it.")
+        } else {
+            failure
+        };
+        failure.with_json(json)
     })?;
     if json {
         output::json(&serde_json::json!({ "events": verified.events, "head": verified.head }))?;
@@ -85,8 +90,8 @@ fn verify(data: &Path, json: bool) -> Result<ExitCode, Failure> {
 fn export(data: &Path, after: u64) -> Result<ExitCode, Failure> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let exported = journal::export_file(&data.join("journal.db"), Seq(after), &mut out)
-        .map_err(Failure::broken)?;
-    out.flush().map_err(Failure::broken)?;
+        .map_err(Failure::caused)?;
+    out.flush().map_err(Failure::caused)?;
     drop(out);
     eprintln!(
         "{} events, up to position {}",

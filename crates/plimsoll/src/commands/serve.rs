@@ -35,8 +35,8 @@ pub(crate) fn start_logs(args: &LogArgs) -> Result<(), Failure> {
 /// Turns true at the first SIGTERM or SIGINT.
 pub(crate) fn stop_signal() -> Result<watch::Receiver<bool>, Failure> {
     let (sender, receiver) = watch::channel(false);
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::broken)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::broken)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::caused)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::caused)?;
     tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -73,7 +73,7 @@ pub(crate) async fn server(args: ServerArgs) -> Result<ExitCode, Failure> {
     };
     server::run(config, stop, started)
         .await
-        .map_err(Failure::broken)?;
+        .map_err(Failure::caused)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -81,7 +81,7 @@ pub(crate) async fn gateway(args: GatewayArgs, ask: &Ask) -> Result<ExitCode, Fa
     start_logs(&args.log)?;
     let mut config = GatewayConfig::new(ask.url.clone(), args.name, args.environment);
     config.token = connect::token(ask)?;
-    config.ca.clone_from(&ask.ca);
+    config.ca = ask.ca();
     config.listeners = args.serve.into_iter().collect();
     config.admin = args.admin;
     config.state_dir = args.state;
@@ -96,6 +96,6 @@ pub(crate) async fn gateway(args: GatewayArgs, ask: &Ask) -> Result<ExitCode, Fa
     };
     gateway::run(config, stop_signal()?, started)
         .await
-        .map_err(Failure::broken)?;
+        .map_err(Failure::caused)?;
     Ok(ExitCode::SUCCESS)
 }

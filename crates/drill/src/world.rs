@@ -30,7 +30,8 @@ mod shape;
 const UP_WITHIN: Duration = Duration::from_secs(60);
 /// Longest folder name: Unix sockets below it must stay under 108 bytes.
 const FOLDER_BYTES_MAX: usize = 70;
-/// Set for every process here: it ends when the one that started it does, also after `kill -9`.
+/// Set for every process here, to the fleet's owner's id: each ends when the one
+/// that started it does, also after `kill -9`.
 pub const DIE_WITH_PARENT: &str = "PLIMSOLL_DIE_WITH_PARENT";
 
 /// A running fleet.
@@ -301,7 +302,7 @@ impl World {
         command
             .args(args)
             .envs(environment.iter().copied())
-            .env(DIE_WITH_PARENT, "1");
+            .env(DIE_WITH_PARENT, std::process::id().to_string());
         let log = self.folder.join(format!("logs/{name}.log"));
         let process = Process::start(&mut command, &log)?;
         self.processes.insert(name.to_owned(), process);
@@ -401,6 +402,7 @@ impl World {
             .env("PLIMSOLL_URL", self.control_url())
             .env("PLIMSOLL_TOKEN_FILE", self.token_file())
             .env_remove("PLIMSOLL_TOKEN")
+            .env(DIE_WITH_PARENT, std::process::id().to_string())
             .kill_on_drop(true);
         command
     }

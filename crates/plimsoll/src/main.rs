@@ -49,11 +49,17 @@ fn main() -> ExitCode {
 /// Quickstart and drills start many processes; none may outlive them, not
 /// even when they are killed without a chance to clean up.
 fn end_with_parent() {
-    use rustix::process::{Signal, set_parent_process_death_signal};
-    if std::env::var_os(drill::world::DIE_WITH_PARENT).is_some()
-        && let Err(error) = set_parent_process_death_signal(Some(Signal::TERM))
-    {
+    use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+    let Some(owner) = std::env::var_os(drill::world::DIE_WITH_PARENT) else {
+        return;
+    };
+    if let Err(error) = set_parent_process_death_signal(Some(Signal::TERM)) {
         eprintln!("warning: this process may outlive the one that started it: {error}");
+    }
+    // It may have ended before it could be asked for that; then init is the parent
+    // (or nobody that we can see), unless init is who started the fleet.
+    if getppid().is_none_or(|parent| parent == Pid::INIT) && owner != "1" {
+        std::process::exit(1);
     }
 }
 

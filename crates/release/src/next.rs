@@ -18,11 +18,8 @@ pub enum HostLooks {
     Ready,
     /// Can't be ordered now, and why: no agent, not heard from, or changing for another service.
     Blocked(String),
-    /// Ordered; must have confirmed by then.
-    Ordered {
-        /// After this it counts as failed.
-        deadline: Timestamp,
-    },
+    /// Ordered, and still has time to confirm.
+    Ordered,
     /// Runs the bundle and is healthy as far as is known.
     Confirmed,
     /// Runs the bundle, but has not been heard from for a while: not healthy, not failed.
@@ -124,7 +121,7 @@ fn harm(release: &Release, outlook: &Outlook<'_>) -> Option<Verdict> {
             Some(
                 HostLooks::Ready
                 | HostLooks::Blocked(_)
-                | HostLooks::Ordered { .. }
+                | HostLooks::Ordered
                 | HostLooks::Confirmed
                 | HostLooks::Silent { .. },
             )
@@ -141,7 +138,7 @@ fn apply(hosts: &[HostName], outlook: &Outlook<'_>, place: &str) -> Option<Step>
     let looks = |host: &HostName| outlook.hosts.get(host);
     let changing = hosts
         .iter()
-        .filter(|host| matches!(looks(host), Some(HostLooks::Ordered { .. })))
+        .filter(|host| matches!(looks(host), Some(HostLooks::Ordered)))
         .count();
     let room = (outlook.plan.parallel.max(1) as usize).saturating_sub(changing);
     let ready: Vec<HostName> = hosts
@@ -157,7 +154,7 @@ fn apply(hosts: &[HostName], outlook: &Outlook<'_>, place: &str) -> Option<Step>
         Some(HostLooks::Blocked(reason)) => Some(reason.clone()),
         Some(
             HostLooks::Ready
-            | HostLooks::Ordered { .. }
+            | HostLooks::Ordered
             | HostLooks::Confirmed
             | HostLooks::Silent { .. }
             | HostLooks::Failed { .. },
@@ -187,7 +184,7 @@ fn bake(
         HostLooks::Silent { reason } => Some(reason.clone()),
         HostLooks::Ready
         | HostLooks::Blocked(_)
-        | HostLooks::Ordered { .. }
+        | HostLooks::Ordered
         | HostLooks::Confirmed
         | HostLooks::Failed { .. } => None,
     });

@@ -318,7 +318,7 @@ fn looks(
                 let reason = format!("not confirmed within {within}");
                 return failed(Rule::NotConfirmed, reason);
             }
-            HostLooks::Ordered { deadline }
+            HostLooks::Ordered
         }
         SlotStatus::Confirmed { .. } if silent >= LOST_AFTER => {
             failed(Rule::HealthFailing, format!("not heard from for {silent}"))

@@ -17,7 +17,7 @@ use wire::api::{Heartbeat, OrdersAnswer, ReportsAnswer, ReportsRequest, ServiceB
 use wire::backoff::{Backoff, jitter};
 use wire::client::Fetched;
 use wire::sign::ORDER_TYPE;
-use wire::{Client, Envelope, PublicKey};
+use wire::{Client, Envelope, Open, PublicKey};
 
 use crate::command;
 use crate::config::Timings;

@@ -75,6 +75,7 @@ fn read(service: &ServiceName, live: &Path) -> Result<(Bundle, Packed), AgentErr
         })?,
     };
     let bundle = Bundle {
+        requires: Default::default(),
         service: service.clone(),
         files: packed.files.clone(),
         packages: Default::default(),

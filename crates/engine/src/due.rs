@@ -102,6 +102,7 @@ pub fn dispatches(state: &State, host: &HostName) -> Vec<Dispatch> {
                 order,
                 bundle,
                 peers,
+                attestation: None,
             })
         })
         .collect()

@@ -54,6 +54,7 @@ pub fn scope_key(scope: &Scope) -> ScopeKey {
     match scope {
         Scope::Everything => String::new(),
         Scope::Service(service) => service.to_string(),
+        Scope::Environment(environment) => format!("/{environment}"),
     }
 }
 

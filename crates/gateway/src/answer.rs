@@ -110,6 +110,7 @@ pub(crate) fn problem(reason: Reason) -> Response<ReplyBody> {
     let status = reason.status();
     let (detail, next) = reason.words();
     let problem = Problem {
+        findings: Vec::new(),
         type_: "about:blank".to_owned(),
         code: reason.code().to_owned(),
         status: status.as_u16(),

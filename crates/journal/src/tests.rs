@@ -61,6 +61,7 @@ impl Place {
 /// A small event that can be told from others.
 fn event(reason: &str) -> Event {
     Event::Frozen {
+        until: None,
         by: Actor::plimsoll(),
         scope: Scope::Everything,
         reason: reason.into(),

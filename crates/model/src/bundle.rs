@@ -32,6 +32,9 @@ pub struct Bundle {
     /// Packages, unpacked at `packages/NAME` below the tree's root.
     #[serde(default)]
     pub packages: BTreeMap<PackageName, PackageEntry>,
+    /// Packages and features that the files need beside them, with version ranges.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub requires: BTreeMap<PackageName, String>,
     /// How the host checks and applies the tree.
     #[serde(default)]
     pub commands: Commands,
@@ -189,6 +192,16 @@ pub struct PackageEntry {
     pub digest: Digest,
     /// Size of the archive.
     pub size_bytes: u64,
+    /// Packages and features that must be deployed beside it, with version ranges: `"^2.1"`.
+    // Left out when empty, here and below: a bundle's digest is over what is written.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub requires: BTreeMap<PackageName, String>,
+    /// Packages and features that must not be, with version ranges.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub conflicts: BTreeMap<PackageName, String>,
+    /// Features that it brings, with their versions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub provides: BTreeMap<PackageName, String>,
 }
 
 /// A program with its arguments (no shell), and how long it may take.
@@ -406,6 +419,7 @@ mod tests {
                 .map(|path| (path.parse().unwrap(), file.clone()))
                 .into(),
             packages: BTreeMap::new(),
+            requires: BTreeMap::new(),
             commands: Commands::default(),
             health: None,
             plan: Plan::default(),

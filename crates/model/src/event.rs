@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::attest::Envelope;
+use crate::gate::{Checked, Gate, Probe, StepResult, TestRecord, Trial};
 use crate::{
     Bundle, Digest, EnvironmentName, Exposure, Generation, HostName, Millis, Order, Permille,
     Phase, ReleaseId, Role, ServiceName, Timestamp, TokenId, Topology, Verdict,
@@ -45,6 +47,8 @@ pub enum Scope {
     Everything,
     /// One service.
     Service(ServiceName),
+    /// One environment: nothing new enters it.
+    Environment(EnvironmentName),
 }
 
 impl std::fmt::Display for Scope {
@@ -52,6 +56,7 @@ impl std::fmt::Display for Scope {
         match self {
             Scope::Everything => f.pad("everything"),
             Scope::Service(service) => service.fmt(f),
+            Scope::Environment(environment) => environment.fmt(f),
         }
     }
 }
@@ -132,13 +137,102 @@ pub enum Event {
         base: Option<Digest>,
         author: Actor,
         message: String,
+        /// What the static checks found.
+        #[serde(default)]
+        checked: Checked,
+        /// The break-glass that it uses.
+        #[serde(default)]
+        break_glass: Option<u64>,
     },
     /// The release enters an environment, with its waves drawn up.
     StageStarted {
         release: ReleaseId,
         environment: EnvironmentName,
         waves: Vec<Wave>,
+        /// That it passed its test; the last environment is not opened without.
+        #[serde(default)]
+        attestation: Option<Envelope>,
     },
+    /// A host of the release probed what its documents name.
+    ReferencesProbed {
+        release: ReleaseId,
+        host: HostName,
+        /// Counts up when probes became too old and were asked for again.
+        round: u32,
+        probes: Vec<Probe>,
+    },
+    /// A test host gave broken variants to the bundle's own check.
+    HostileTried {
+        release: ReleaseId,
+        host: HostName,
+        trials: Vec<Trial>,
+    },
+    /// A test host is about to go back and forth again.
+    RehearsalStarted { release: ReleaseId, host: HostName },
+    /// A step of that ended.
+    RehearsalStepped {
+        release: ReleaseId,
+        host: HostName,
+        #[serde(flatten)]
+        result: StepResult,
+    },
+    /// Old files on new packages and the reverse will be tried there.
+    MatrixStarted {
+        release: ReleaseId,
+        host: HostName,
+        old_files: Bundle,
+        old_packages: Bundle,
+    },
+    /// The load of a rehearsal has ended.
+    LoadMeasured {
+        release: ReleaseId,
+        host: HostName,
+        requests: u64,
+        failed: u64,
+    },
+    /// A host could not do what a gate needs.
+    TaskBroken {
+        release: ReleaseId,
+        host: HostName,
+        task: String,
+        reason: String,
+    },
+    /// Everything before production was passed.
+    TestPassed {
+        release: ReleaseId,
+        record: TestRecord,
+        /// The test counts until then.
+        expires_at: Timestamp,
+    },
+    /// Somebody other than the author agrees to a high-risk change, and with it to every way back from it.
+    Approved {
+        release: ReleaseId,
+        by: Actor,
+        /// Digest over bundle, base, plan and evidence: any change voids the approval.
+        binds: Digest,
+        note: String,
+    },
+    /// The control plane signed that the bundle passed its test.
+    Attested {
+        release: ReleaseId,
+        envelope: Envelope,
+    },
+    /// Probes are too old to count; they are made again.
+    RecheckStarted { release: ReleaseId, reason: String },
+    /// Somebody wants to go past gates in an emergency.
+    BreakGlassAsked {
+        id: u64,
+        by: Actor,
+        service: ServiceName,
+        /// What is left out. Never the static checks, health in test, or the attestation.
+        gates: Vec<Gate>,
+        reason: String,
+        expires_at: Timestamp,
+    },
+    /// A second person agrees.
+    BreakGlassConfirmed { id: u64, by: Actor },
+    /// Somebody looked at it afterwards.
+    BreakGlassReviewed { id: u64, by: Actor, words: String },
     /// The next wave begins (numbered from 0).
     WaveStarted {
         release: ReleaseId,
@@ -242,6 +336,9 @@ pub enum Event {
         by: Actor,
         scope: Scope,
         reason: String,
+        /// It ends by itself then.
+        #[serde(default)]
+        until: Option<Timestamp>,
     },
     /// It may again.
     Thawed {
@@ -262,6 +359,20 @@ impl Event {
             Event::HostEnrolled { .. } => "host_enrolled",
             Event::ReleaseProposed { .. } => "release_proposed",
             Event::StageStarted { .. } => "stage_started",
+            Event::ReferencesProbed { .. } => "references_probed",
+            Event::HostileTried { .. } => "hostile_tried",
+            Event::RehearsalStarted { .. } => "rehearsal_started",
+            Event::RehearsalStepped { .. } => "rehearsal_stepped",
+            Event::MatrixStarted { .. } => "matrix_started",
+            Event::LoadMeasured { .. } => "load_measured",
+            Event::TaskBroken { .. } => "task_broken",
+            Event::TestPassed { .. } => "test_passed",
+            Event::Approved { .. } => "approved",
+            Event::Attested { .. } => "attested",
+            Event::RecheckStarted { .. } => "recheck_started",
+            Event::BreakGlassAsked { .. } => "break_glass_asked",
+            Event::BreakGlassConfirmed { .. } => "break_glass_confirmed",
+            Event::BreakGlassReviewed { .. } => "break_glass_reviewed",
             Event::WaveStarted { .. } => "wave_started",
             Event::HostOrdered { .. } => "host_ordered",
             Event::HostConfirmed { .. } => "host_confirmed",

@@ -94,8 +94,10 @@ names! {
     HostName = "host";
     /// A part of an environment that fails together.
     ZoneName = "zone";
-    /// A package inside a bundle.
+    /// A package inside a bundle, or deployed beside it; or a feature that one provides.
     PackageName = "package";
+    /// Hosts with the same things deployed on them.
+    ClassName = "class";
     /// One gateway process.
     GatewayName = "gateway";
 }

@@ -8,20 +8,24 @@
 //! Invariant: a value that was built or deserialised here is well formed, so
 //! no later code checks names, paths or digests again.
 
+pub mod attest;
 pub mod bundle;
 pub mod canonical;
 pub mod counts;
 pub mod digest;
 pub mod event;
+pub mod gate;
 pub mod id;
 pub mod order;
 pub mod refusal;
 pub mod route;
+pub mod task;
 mod tell;
 pub mod topology;
 pub mod units;
 pub mod verdict;
 
+pub use attest::{Envelope, EnvelopeSignature, Statement};
 pub use bundle::{
     Bundle, BundlePath, Command, Commands, FileEntry, HealthCheck, HealthProbe, PackageEntry, Plan,
     StagePlan, WavePlan, WaveSelector,
@@ -29,14 +33,18 @@ pub use bundle::{
 pub use counts::{BundleCounts, Exposure};
 pub use digest::Digest;
 pub use event::{Actor, Event, RollbackCause, Scope, Wave};
+pub use gate::{CheckSet, Checked, Finding, Gate, Severity};
 pub use id::{
-    EnvironmentName, GatewayName, HostName, InvalidName, PackageName, ReleaseId, Role, ServiceName,
-    TenantName, TokenId, ZoneName,
+    ClassName, EnvironmentName, GatewayName, HostName, InvalidName, PackageName, ReleaseId, Role,
+    ServiceName, TenantName, TokenId, ZoneName,
 };
 pub use order::{Order, OrderKind, Phase, Report, ReportKind};
 pub use refusal::Refusal;
 pub use route::{Backend, Pool, RouteTable, ServiceRoutes};
-pub use topology::{Environment, Host, ServiceSpec, Topology};
+pub use task::{Task, TaskKind, TaskOutcome, TaskResult};
+pub use topology::{
+    CatalogEntry, Environment, FreezeWindow, Host, HostClass, PackageFacts, ServiceSpec, Topology,
+};
 pub use units::{Generation, Millis, Permille, Seq};
 pub use verdict::{Rule, Verdict};
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::attest::Envelope;
 use crate::{
     Bundle, Digest, EnvironmentName, Generation, HostName, Millis, ReleaseId, ServiceName,
     Timestamp, ZoneName,
@@ -60,6 +61,9 @@ pub struct Dispatch {
     /// Other hosts' agents (`address:port`), to ask whether the control plane is gone for them too.
     #[serde(default)]
     pub peers: BTreeMap<HostName, String>,
+    /// That `order.digest` passed its test; hosts of the last environment apply nothing without.
+    #[serde(default)]
+    pub attestation: Option<Envelope>,
 }
 
 /// What a host says happened. Reports are numbered per host, so a repeat is told from news.

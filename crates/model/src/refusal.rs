@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::gate::Finding;
+
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $code:literal;)+) => {
         /// Why something was refused. Each code has a page in `docs/errors/`.
@@ -75,6 +77,26 @@ codes! {
     NotOffered = "not-offered";
     /// There is nothing to thaw or lift.
     NothingToLift = "nothing-to-lift";
+    /// Schema, policies, guards or the rule about secrets say no.
+    ChecksFailed = "checks-failed";
+    /// What is deployed doesn't go with the change.
+    Incompatible = "incompatible";
+    /// The rules of a service can't be used.
+    InvalidChecks = "invalid-checks";
+    /// The release waits for no approval (yet, or any more).
+    NoApprovalNeeded = "no-approval-needed";
+    /// The author can't approve the own change, nor one person twice.
+    OwnApproval = "own-approval";
+    /// What was to be approved has changed.
+    ApprovalMoved = "approval-moved";
+    /// The signed test result is missing, forged, expired, or for another bundle or base.
+    NotAttested = "not-attested";
+    /// A way back in advance belongs to an order that a newer one replaced.
+    RevertMoved = "revert-moved";
+    /// There is no break-glass to confirm, use or review.
+    NoBreakGlass = "no-break-glass";
+    /// A break-glass needs a second person.
+    SecondPerson = "second-person";
 }
 
 impl std::fmt::Display for Code {
@@ -93,6 +115,9 @@ pub struct Refusal {
     pub message: String,
     /// What to do next.
     pub next: String,
+    /// Each thing that was found, when it is a check that says no.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
 }
 
 impl Refusal {
@@ -102,6 +127,13 @@ impl Refusal {
             code,
             message: message.into(),
             next: next.into(),
+            findings: Vec::new(),
         }
+    }
+
+    /// The same, with what was found.
+    #[must_use]
+    pub fn with(self, findings: Vec<Finding>) -> Refusal {
+        Refusal { findings, ..self }
     }
 }

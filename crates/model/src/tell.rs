@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::gate::ProbeVerdict;
 use crate::{Event, OrderKind, Verdict};
 
 /// Who did what, in one line.
@@ -49,12 +50,27 @@ fn tell(event: &Event) -> String {
             release,
             environment,
             waves,
+            ..
         } => {
             format!(
                 "release {release} enters {environment}, {} waves",
                 waves.len()
             )
         }
+        Event::ReferencesProbed { .. }
+        | Event::HostileTried { .. }
+        | Event::RehearsalStarted { .. }
+        | Event::RehearsalStepped { .. }
+        | Event::MatrixStarted { .. }
+        | Event::LoadMeasured { .. }
+        | Event::TaskBroken { .. }
+        | Event::TestPassed { .. }
+        | Event::Approved { .. }
+        | Event::Attested { .. }
+        | Event::RecheckStarted { .. }
+        | Event::BreakGlassAsked { .. }
+        | Event::BreakGlassConfirmed { .. }
+        | Event::BreakGlassReviewed { .. } => tell_gate(event),
         Event::WaveStarted {
             release,
             environment,
@@ -158,8 +174,118 @@ fn tell(event: &Event) -> String {
                 digest.short()
             )
         }
-        Event::Frozen { by, scope, reason } => format!("{by} froze {scope}: {reason}"),
+        Event::Frozen {
+            by,
+            scope,
+            reason,
+            until,
+        } => {
+            let until = until.map_or(String::new(), |until| format!(" until {until}"));
+            format!("{by} froze {scope}{until}: {reason}")
+        }
         Event::Thawed { by, scope, reason } => format!("{by} thawed {scope}: {reason}"),
+    }
+}
+
+/// What happens between a proposal and production.
+fn tell_gate(event: &Event) -> String {
+    match event {
+        Event::ReferencesProbed {
+            release,
+            host,
+            probes,
+            ..
+        } => match probes
+            .iter()
+            .find(|probe| probe.verdict != ProbeVerdict::Answers)
+        {
+            Some(bad) => format!("release {release}: seen from {host}, {}", bad.detail),
+            None => format!(
+                "release {release}: {} references answer {host}",
+                probes.len()
+            ),
+        },
+        Event::HostileTried {
+            release,
+            host,
+            trials,
+        } => match trials.iter().find(|trial| !trial.ok) {
+            Some(bad) => format!(
+                "release {release}: on {host}, {} {}: {}",
+                bad.file, bad.variant, bad.detail
+            ),
+            None => format!(
+                "release {release}: the check on {host} stands {} broken variants",
+                trials.len()
+            ),
+        },
+        Event::RehearsalStarted { release, host } => {
+            format!("release {release}: {host} rehearses the way back")
+        }
+        Event::RehearsalStepped {
+            release,
+            host,
+            result,
+        } => match &result.failure {
+            Some(failure) => {
+                format!(
+                    "release {release}: {host} failed at {}: {failure}",
+                    result.step
+                )
+            }
+            None => format!(
+                "release {release}: {host}, {}: {}",
+                result.step, result.took_ms
+            ),
+        },
+        Event::MatrixStarted { release, host, .. } => {
+            format!("release {release}: {host} tries old beside new")
+        }
+        Event::LoadMeasured {
+            release,
+            host,
+            requests,
+            failed,
+        } => {
+            format!("release {release}: {host} got {requests} requests meanwhile, {failed} failed")
+        }
+        Event::TaskBroken {
+            release,
+            host,
+            task,
+            reason,
+        } => format!("release {release}: {host} could not do {task}: {reason}"),
+        Event::TestPassed {
+            release,
+            expires_at,
+            ..
+        } => format!("release {release} passed its test, which counts until {expires_at}"),
+        Event::Approved {
+            release, by, note, ..
+        } => format!("{by} approved release {release} {note}"),
+        Event::Attested { release, .. } => format!("release {release} is attested"),
+        Event::RecheckStarted { release, reason } => {
+            format!("release {release} is checked again: {reason}")
+        }
+        Event::BreakGlassAsked {
+            id,
+            by,
+            service,
+            gates,
+            reason,
+            expires_at,
+        } => {
+            let gates: Vec<&str> = gates.iter().map(|gate| gate.as_str()).collect();
+            format!(
+                "{by} asks to break the glass of {service} ({id}: {} until {expires_at}): {reason}",
+                gates.join(", ")
+            )
+        }
+        Event::BreakGlassConfirmed { id, by } => format!("{by} agrees to break-glass {id}"),
+        Event::BreakGlassReviewed { id, by, words } => {
+            format!("{by} reviewed break-glass {id}: {words}")
+        }
+        other => other.kind().to_owned(),
     }
 }
 

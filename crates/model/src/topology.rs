@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EnvironmentName, HostName, ServiceName, ZoneName};
+use crate::gate::CheckSet;
+use crate::{ClassName, EnvironmentName, HostName, PackageName, Scope, ServiceName, ZoneName};
 
 /// The fleet as people declared it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -14,6 +15,66 @@ pub struct Topology {
     pub environments: Vec<Environment>,
     /// What can be released.
     pub services: BTreeMap<ServiceName, ServiceSpec>,
+    /// What is deployed on hosts beside the services, by class of host.
+    #[serde(default)]
+    pub classes: BTreeMap<ClassName, HostClass>,
+    /// Versions that could be deployed: what an explanation may suggest.
+    #[serde(default)]
+    pub catalog: Vec<CatalogEntry>,
+    /// Times in which nothing is released.
+    #[serde(default)]
+    pub freezes: Vec<FreezeWindow>,
+}
+
+/// What is deployed on a class of hosts.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostClass {
+    /// By package.
+    pub packages: BTreeMap<PackageName, PackageFacts>,
+}
+
+/// What is known of one version of a package.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PackageFacts {
+    /// Which version (semver).
+    pub version: String,
+    /// Packages and features that must be deployed beside it, with version ranges.
+    #[serde(default)]
+    pub requires: BTreeMap<PackageName, String>,
+    /// Packages and features that must not be.
+    #[serde(default)]
+    pub conflicts: BTreeMap<PackageName, String>,
+    /// Features that it brings, with their versions.
+    #[serde(default)]
+    pub provides: BTreeMap<PackageName, String>,
+}
+
+/// A version that could be deployed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CatalogEntry {
+    /// Of which package.
+    pub name: PackageName,
+    /// What is known of it.
+    pub facts: PackageFacts,
+}
+
+/// A weekly time in which nothing is released.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FreezeWindow {
+    /// What it covers.
+    pub scope: Scope,
+    /// When it begins: minutes since Monday 00:00 on the zone's clock.
+    pub from_minute: u32,
+    /// When it ends; smaller than `from_minute` when the week turns in between.
+    pub to_minute: u32,
+    /// IANA zone whose clock counts.
+    pub zone: String,
+    /// Why, for people.
+    pub reason: String,
 }
 
 /// One step of the pipeline.
@@ -36,6 +97,9 @@ pub struct Host {
     pub zone: ZoneName,
     /// What runs on it, and at which `address:port` each service listens.
     pub services: BTreeMap<ServiceName, String>,
+    /// What is deployed beside the services.
+    #[serde(default)]
+    pub class: Option<ClassName>,
 }
 
 /// One service.
@@ -45,6 +109,9 @@ pub struct ServiceSpec {
     /// The request header that names the tenant, in lower case; absent: all requests are one tenant's.
     #[serde(default)]
     pub tenant_header: Option<String>,
+    /// What is demanded of its changes.
+    #[serde(default)]
+    pub checks: CheckSet,
 }
 
 impl Topology {
@@ -91,6 +158,11 @@ impl Topology {
                     if !self.services.contains_key(service) {
                         problems.push(format!("host {} runs unknown service {service}", host.name));
                     }
+                }
+                if let Some(class) = &host.class
+                    && !self.classes.contains_key(class)
+                {
+                    problems.push(format!("host {} is of unknown class {class}", host.name));
                 }
             }
         }

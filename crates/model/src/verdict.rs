@@ -41,6 +41,16 @@ pub enum Rule {
     HealthFailing,
     /// A host's service exits again and again.
     CrashLoop,
+    /// Going back and forth again did not work in the test environment.
+    Rehearsal,
+    /// Old files don't go with new packages, or the reverse.
+    Matrix,
+    /// The bundle's own check took a broken document, crashed on it or hung.
+    Hostile,
+    /// Something that a document names doesn't answer from where it will be used.
+    References,
+    /// The test's result counts no longer.
+    Attestation,
 }
 
 impl std::fmt::Display for Rule {
@@ -50,6 +60,11 @@ impl std::fmt::Display for Rule {
             Rule::NotConfirmed => "host not confirmed",
             Rule::HealthFailing => "health failing",
             Rule::CrashLoop => "crash loop",
+            Rule::Rehearsal => "rehearsal",
+            Rule::Matrix => "old beside new",
+            Rule::Hostile => "broken variants",
+            Rule::References => "references",
+            Rule::Attestation => "attestation",
         })
     }
 }

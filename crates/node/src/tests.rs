@@ -34,6 +34,7 @@ pub(crate) fn bundle(content: &str) -> Bundle {
         executable: false,
     };
     Bundle {
+        requires: Default::default(),
         service: api(),
         files: [("api.toml".parse().unwrap(), file)].into(),
         packages: Default::default(),
@@ -58,6 +59,7 @@ pub(crate) fn bundle(content: &str) -> Bundle {
 
 pub(crate) fn order(generation: u64, kind: OrderKind, bundle: &Bundle) -> Dispatch {
     Dispatch {
+        attestation: None,
         order: Order {
             host: "web-01".parse().unwrap(),
             service: api(),

@@ -201,6 +201,20 @@ impl Release {
             | Event::HostRevertFailing { .. }
             | Event::HostHeld { .. }
             | Event::HostHealthChanged { .. }
+            | Event::ReferencesProbed { .. }
+            | Event::HostileTried { .. }
+            | Event::RehearsalStarted { .. }
+            | Event::RehearsalStepped { .. }
+            | Event::MatrixStarted { .. }
+            | Event::LoadMeasured { .. }
+            | Event::TaskBroken { .. }
+            | Event::TestPassed { .. }
+            | Event::Approved { .. }
+            | Event::Attested { .. }
+            | Event::RecheckStarted { .. }
+            | Event::BreakGlassAsked { .. }
+            | Event::BreakGlassConfirmed { .. }
+            | Event::BreakGlassReviewed { .. }
             | Event::DigestQuarantined { .. }
             | Event::QuarantineLifted { .. }
             | Event::Frozen { .. }

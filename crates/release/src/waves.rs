@@ -146,6 +146,7 @@ mod tests {
 
     fn fleet(zones: &[(&str, usize)]) -> Vec<Host> {
         let host = |zone: &str, n: usize| Host {
+            class: None,
             name: format!("{zone}-{n}").parse().unwrap(),
             zone: zone.parse().unwrap(),
             services: BTreeMap::new(),

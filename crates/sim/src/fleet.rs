@@ -109,6 +109,7 @@ fn topology(services: &[ServiceName], places: &[Place]) -> Topology {
             .iter()
             .filter(|place| place.serving == serving)
             .map(|place| Host {
+                class: None,
                 name: place.host.clone(),
                 zone: place.zone.clone(),
                 services: place
@@ -120,6 +121,9 @@ fn topology(services: &[ServiceName], places: &[Place]) -> Topology {
             .collect(),
     };
     Topology {
+        catalog: Vec::new(),
+        classes: Default::default(),
+        freezes: Vec::new(),
         environments: vec![environment(testing(), false), environment(serving(), true)],
         services: services
             .iter()
@@ -213,6 +217,9 @@ fn bundle(draw: &mut Draw, service: &ServiceName, number: u64) -> Bundle {
         packages.insert(
             name("server"),
             PackageEntry {
+                conflicts: Default::default(),
+                provides: Default::default(),
+                requires: Default::default(),
                 version,
                 digest,
                 size_bytes,
@@ -234,6 +241,7 @@ fn bundle(draw: &mut Draw, service: &ServiceName, number: u64) -> Bundle {
     };
     let deadline = Millis(draw.between(2000, 15_000));
     Bundle {
+        requires: Default::default(),
         service: service.clone(),
         files: [(name("service.toml"), file)].into(),
         packages,

@@ -116,6 +116,7 @@ impl Laws {
                 release,
                 environment,
                 waves,
+                ..
             } => self.stage_started(*release, environment, waves),
             Event::WaveStarted {
                 release,
@@ -162,6 +163,20 @@ impl Laws {
                 Ok(())
             }
             Event::TokenIssued { .. }
+            | Event::ReferencesProbed { .. }
+            | Event::HostileTried { .. }
+            | Event::RehearsalStarted { .. }
+            | Event::RehearsalStepped { .. }
+            | Event::MatrixStarted { .. }
+            | Event::LoadMeasured { .. }
+            | Event::TaskBroken { .. }
+            | Event::TestPassed { .. }
+            | Event::Approved { .. }
+            | Event::Attested { .. }
+            | Event::RecheckStarted { .. }
+            | Event::BreakGlassAsked { .. }
+            | Event::BreakGlassConfirmed { .. }
+            | Event::BreakGlassReviewed { .. }
             | Event::TokenRevoked { .. }
             | Event::JoinTokenIssued { .. }
             | Event::HostRevertFailing { .. }

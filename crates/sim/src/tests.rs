@@ -145,7 +145,18 @@ fn forward_under_a_freeze_is_caught() {
         let at = position(journal, forward);
         let (by, scope, reason) = (person(), Scope::Everything, String::new());
         let moment = journal[at].0;
-        journal.insert(at, (moment, Event::Frozen { by, scope, reason }));
+        journal.insert(
+            at,
+            (
+                moment,
+                Event::Frozen {
+                    by,
+                    scope,
+                    reason,
+                    until: None,
+                },
+            ),
+        );
     });
     assert_eq!(broken.law, "freeze");
 }

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use model::{
-    Bundle, Digest, EnvironmentName, Generation, HostName, ReleaseId, Report, Role, ServiceName,
-    TenantName, Timestamp, ZoneName,
+    Bundle, Digest, EnvironmentName, Finding, Generation, HostName, ReleaseId, Report, Role,
+    ServiceName, TenantName, Timestamp, ZoneName,
 };
 
-use crate::Envelope;
+use model::Envelope;
 
 /// A refusal or error, as `application/problem+json` (RFC 9457).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -28,6 +28,10 @@ pub struct Problem {
     pub detail: String,
     /// What to do next.
     pub next: String,
+    /// Each thing that was found, when a check says no.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    pub findings: Vec<Finding>,
 }
 
 /// `POST /v1/releases`: proposes a change.
@@ -442,7 +446,16 @@ pub struct WhoAmI {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct OrdersAnswer {
     /// Signed [`model::order::Dispatch`]es.
+    #[schema(value_type = Vec<Object>)]
     pub orders: Vec<Envelope>,
+    /// Signed in advance with each order forward: the way back from it ([`model::Order`]).
+    #[serde(default)]
+    #[schema(value_type = Vec<Object>)]
+    pub reverts: Vec<Envelope>,
+    /// Signed [`model::Task`]s.
+    #[serde(default)]
+    #[schema(value_type = Vec<Object>)]
+    pub tasks: Vec<Envelope>,
 }
 
 /// `POST /v1/agents/HOST/confirm`.

@@ -462,7 +462,7 @@ fn refused(url: &str, status: http::StatusCode, body: &[u8]) -> ClientError {
         .and_then(|problem| serde_json::from_value::<Code>(problem.code.clone().into()).ok());
     match (problem, code) {
         (Some(problem), Some(code)) => ClientError::Refused {
-            refusal: Refusal::new(code, problem.detail, problem.next),
+            refusal: Refusal::new(code, problem.detail, problem.next).with(problem.findings),
             status: status.as_u16(),
         },
         _ => ClientError::Protocol {

@@ -11,7 +11,8 @@ pub mod pack;
 pub mod sign;
 
 pub use client::{Client, ClientError, Identity};
-pub use sign::{Envelope, PublicKey, SecretKey};
+pub use model::Envelope;
+pub use sign::{Open, PublicKey, SecretKey};
 
 /// Makes ring the process's TLS provider. Call it once, first thing in `main`; more often does no harm.
 pub fn install_crypto() {

@@ -104,6 +104,9 @@ pub fn package(path: &Path, version: &str) -> Result<(PackageEntry, Bytes), Pack
         version: version.to_owned(),
         digest: Digest::of(&bytes),
         size_bytes: bytes.len() as u64,
+        requires: BTreeMap::new(),
+        conflicts: BTreeMap::new(),
+        provides: BTreeMap::new(),
     };
     Ok((entry, bytes))
 }

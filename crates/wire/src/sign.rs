@@ -9,10 +9,10 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
-use model::Digest;
+use model::{Digest, Envelope, EnvelopeSignature};
 
 /// Payload type of a signed [`model::order::Dispatch`].
 pub const ORDER_TYPE: &str = "application/vnd.plimsoll.order+json";
@@ -215,33 +215,21 @@ impl AgentClaim {
     }
 }
 
-/// A signed payload, in the JSON form of DSSE (signatures in hex).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Envelope {
-    /// Media type of the payload.
-    #[serde(rename = "payloadType")]
-    pub payload_type: String,
-    /// The payload's bytes in base64.
-    pub payload: String,
-    /// One signature for each key.
-    pub signatures: Vec<EnvelopeSignature>,
-}
-
-/// One key's signature over an envelope.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct EnvelopeSignature {
-    /// The public key, 64 hex digits.
-    pub keyid: String,
-    /// 128 hex digits.
-    pub sig: String,
-}
-
-impl Envelope {
+/// What can be asked of an [`Envelope`].
+pub trait Open {
     /// The payload, once `key`'s signature over it was found to hold.
     ///
     /// # Errors
     /// When no signature holds, the type is another, or the payload can't be read.
-    pub fn open<T: DeserializeOwned>(
+    fn open<T: DeserializeOwned>(
+        &self,
+        wanted: &'static str,
+        key: &PublicKey,
+    ) -> Result<T, SignError>;
+}
+
+impl Open for Envelope {
+    fn open<T: DeserializeOwned>(
         &self,
         wanted: &'static str,
         key: &PublicKey,

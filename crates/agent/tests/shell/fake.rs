@@ -140,7 +140,15 @@ async fn orders(State(fake): State<Fake>, headers: HeaderMap) -> Response {
             let known = headers.get(header::IF_NONE_MATCH);
             if known.is_none_or(|known| known.as_bytes() != tag.as_bytes()) {
                 let orders = inner.orders.clone();
-                return ([(header::ETAG, tag)], Json(OrdersAnswer { orders })).into_response();
+                return (
+                    [(header::ETAG, tag)],
+                    Json(OrdersAnswer {
+                        reverts: Vec::new(),
+                        tasks: Vec::new(),
+                        orders,
+                    }),
+                )
+                    .into_response();
             }
         }
         tokio::time::sleep(Duration::from_millis(25)).await;
@@ -360,6 +368,7 @@ pub(crate) fn bundle(files: &[(&str, &[u8])]) -> Bundle {
         (path.parse().unwrap(), entry)
     });
     Bundle {
+        requires: Default::default(),
         service: api(),
         files: files.collect(),
         packages: Default::default(),
@@ -384,6 +393,9 @@ pub(crate) fn bundle(files: &[(&str, &[u8])]) -> Bundle {
 
 pub(crate) fn package(content: &[u8]) -> PackageEntry {
     PackageEntry {
+        conflicts: Default::default(),
+        provides: Default::default(),
+        requires: Default::default(),
         version: "1".into(),
         digest: Digest::of(content),
         size_bytes: content.len() as u64,
@@ -392,6 +404,7 @@ pub(crate) fn package(content: &[u8]) -> PackageEntry {
 
 pub(crate) fn dispatch(generation: u64, kind: OrderKind, bundle: &Bundle) -> Dispatch {
     Dispatch {
+        attestation: None,
         order: Order {
             host: host(),
             service: api(),

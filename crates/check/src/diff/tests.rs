@@ -15,6 +15,9 @@ fn file(content: &str, executable: bool) -> FileEntry {
 
 fn package(version: &str, content: &str) -> PackageEntry {
     PackageEntry {
+        conflicts: Default::default(),
+        provides: Default::default(),
+        requires: Default::default(),
         version: version.to_owned(),
         digest: Digest::of(content.as_bytes()),
         size_bytes: content.len() as u64,
@@ -27,6 +30,7 @@ fn bundle() -> Bundle {
         deadline_ms: Millis::seconds(30),
     };
     Bundle {
+        requires: Default::default(),
         service: "api".parse().unwrap(),
         files: [
             ("config.toml", file("port = 1", false)),

@@ -180,6 +180,7 @@ fn hosts(
                 .filter_map(|(service, address, _)| Some((service?, address)))
                 .collect();
             hosts.push(Host {
+                class: None,
                 name,
                 zone,
                 services,

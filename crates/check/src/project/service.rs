@@ -106,7 +106,13 @@ fn service(
         health,
         plan,
     };
-    Some((source, ServiceSpec { tenant_header }))
+    Some((
+        source,
+        ServiceSpec {
+            tenant_header,
+            ..ServiceSpec::default()
+        },
+    ))
 }
 
 fn packages(node: &Node, reader: &mut Reader<'_>) -> BTreeMap<PackageName, PackageSource> {

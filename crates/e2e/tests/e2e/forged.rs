@@ -215,6 +215,10 @@ fn lied(told: &Told, lie: Envelope) -> Response {
     let mut now = told.now();
     now.told += 1;
     let tag = format!("\"{}\"", Digest::of(&now.told.to_le_bytes()).short());
-    let answer = OrdersAnswer { orders: vec![lie] };
+    let answer = OrdersAnswer {
+        orders: vec![lie],
+        reverts: Vec::new(),
+        tasks: Vec::new(),
+    };
     ([("etag", tag)], axum::Json(answer)).into_response()
 }

@@ -80,6 +80,8 @@ pub(super) fn propose(
         base: good,
         author: by,
         message,
+        checked: model::Checked::default(),
+        break_glass: None,
     }])
 }
 
@@ -176,7 +178,12 @@ pub(super) fn freeze(
     {
         return Err(unknown_service(state, service));
     }
-    Ok(vec![Event::Frozen { by, scope, reason }])
+    Ok(vec![Event::Frozen {
+        by,
+        scope,
+        reason,
+        until: None,
+    }])
 }
 
 pub(super) fn thaw(

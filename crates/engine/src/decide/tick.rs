@@ -237,6 +237,7 @@ fn advance(state: &State, watch: &Watch, release: &Release) -> Vec<Event> {
         release: release.id,
         environment: name,
         waves,
+        attestation: None,
     }]
 }
 

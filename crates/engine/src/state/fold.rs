@@ -175,7 +175,9 @@ pub fn evolve(state: &mut State, event: &Event, at: Timestamp) {
                 service.quarantined.remove(digest);
             }
         }
-        Event::Frozen { by, scope, reason } => {
+        Event::Frozen {
+            by, scope, reason, ..
+        } => {
             let freeze = Freeze {
                 scope: scope.clone(),
                 by: by.clone(),
@@ -184,6 +186,20 @@ pub fn evolve(state: &mut State, event: &Event, at: Timestamp) {
             };
             state.freezes.insert(scope_key(scope), freeze);
         }
+        Event::ReferencesProbed { .. }
+        | Event::HostileTried { .. }
+        | Event::RehearsalStarted { .. }
+        | Event::RehearsalStepped { .. }
+        | Event::MatrixStarted { .. }
+        | Event::LoadMeasured { .. }
+        | Event::TaskBroken { .. }
+        | Event::TestPassed { .. }
+        | Event::Approved { .. }
+        | Event::Attested { .. }
+        | Event::RecheckStarted { .. }
+        | Event::BreakGlassAsked { .. }
+        | Event::BreakGlassConfirmed { .. }
+        | Event::BreakGlassReviewed { .. } => {}
         Event::Thawed { scope, .. } => {
             state.freezes.remove(&scope_key(scope));
         }

@@ -75,6 +75,7 @@ pub(super) fn bundle(content: &str) -> Bundle {
         ..stage.clone()
     };
     Bundle {
+        requires: Default::default(),
         service: api(),
         files: [("config.toml".parse().unwrap(), file)].into(),
         packages: BTreeMap::new(),

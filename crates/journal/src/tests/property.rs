@@ -21,6 +21,7 @@ fn events() -> impl Strategy<Value = Event> {
     let digest = any::<[u8; 32]>().prop_map(Digest::from_bytes);
     prop_oneof![
         (actor(), ".{0,200}", service.clone()).prop_map(|(by, reason, service)| Event::Frozen {
+            until: None,
             by,
             scope: Scope::Service(service),
             reason,
@@ -35,6 +36,7 @@ fn events() -> impl Strategy<Value = Event> {
         (actor(), ".*", service.clone(), digest.clone()).prop_map(
             |(author, message, service, base)| {
                 let bundle = Bundle {
+                    requires: Default::default(),
                     service: service.clone(),
                     files: [].into(),
                     packages: [].into(),
@@ -43,6 +45,8 @@ fn events() -> impl Strategy<Value = Event> {
                     plan: Default::default(),
                 };
                 Event::ReleaseProposed {
+                    break_glass: None,
+                    checked: Default::default(),
                     release: ReleaseId(1),
                     service,
                     digest: bundle.digest(),
@@ -68,6 +72,7 @@ fn events() -> impl Strategy<Value = Event> {
             took_ms: Millis(took),
         }),
         prop::collection::vec(0..=1000_u16, 0..5).prop_map(|shares| Event::StageStarted {
+            attestation: None,
             release: ReleaseId(7),
             environment: "test".parse().unwrap(),
             waves: shares

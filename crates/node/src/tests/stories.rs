@@ -535,6 +535,9 @@ fn a_change_of_packages_restarts_and_any_other_reloads() {
     packed.packages.insert(
         "server".parse().unwrap(),
         model::PackageEntry {
+            conflicts: Default::default(),
+            provides: Default::default(),
+            requires: Default::default(),
             version: "2".into(),
             digest: Digest::of(b"server 2"),
             size_bytes: 8,

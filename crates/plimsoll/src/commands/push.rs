@@ -121,6 +121,7 @@ fn pack(
         }
     }
     let bundle = Bundle {
+        requires: Default::default(),
         service: service.clone(),
         files: packed.files,
         packages,

@@ -99,6 +99,8 @@ pub(crate) async fn orders(
         &headers,
         &tag,
         &OrdersAnswer {
+            reverts: Vec::new(),
+            tasks: Vec::new(),
             orders: orders.to_vec(),
         },
     ))

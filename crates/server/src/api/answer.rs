@@ -57,6 +57,7 @@ impl No {
             code,
             message,
             next,
+            findings,
         } = self.0;
         let problem = Problem {
             type_: format!("docs/errors/{code}.md"),
@@ -64,6 +65,7 @@ impl No {
             status: status.as_u16(),
             detail: message,
             next,
+            findings,
         };
         let mut response = (status, Json(problem)).into_response();
         let headers = response.headers_mut();
@@ -86,17 +88,27 @@ fn status(code: Code) -> StatusCode {
         | Code::UnknownHost
         | Code::UnknownRelease
         | Code::NotFound
+        | Code::NoBreakGlass
         | Code::NothingToLift => StatusCode::NOT_FOUND,
         Code::ReleaseInProgress
         | Code::AlreadyGood
         | Code::Quarantined
         | Code::BaseMoved
         | Code::Frozen
+        | Code::NoApprovalNeeded
+        | Code::OwnApproval
+        | Code::ApprovalMoved
+        | Code::NotAttested
+        | Code::RevertMoved
+        | Code::SecondPerson
         | Code::StaleGeneration => StatusCode::CONFLICT,
         Code::InvalidBundle
         | Code::InvalidTopology
         | Code::MissingBlob
         | Code::NoHosts
+        | Code::ChecksFailed
+        | Code::Incompatible
+        | Code::InvalidChecks
         | Code::TargetNeverGood
         | Code::BadBlob => StatusCode::UNPROCESSABLE_ENTITY,
         Code::BadRequest => StatusCode::BAD_REQUEST,

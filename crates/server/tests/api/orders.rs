@@ -6,6 +6,7 @@ use http::Method;
 use http::header::{ETAG, IF_NONE_MATCH};
 use model::{Generation, OrderKind, Role};
 use serde_json::{Value, json};
+use wire::Open;
 use wire::api::{OrdersAnswer, ReleaseState};
 use wire::client::Fetched;
 

@@ -18,6 +18,7 @@ use server::{ServerConfig, ServerError, Started};
 use tempfile::TempDir;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
+use wire::Open;
 use wire::api::{
     ConfirmRequest, EnrolAnswer, EnrolRequest, OrdersAnswer, ProposeRequest, ReleaseState,
     ReleaseView, TokenAnswer,
@@ -299,6 +300,7 @@ impl Agent {
 /// `test` with one host, `production` with two, each in a zone of its own.
 pub(crate) fn fleet() -> Topology {
     let host = |name: &str, zone: &str, port: u16| Host {
+        class: None,
         name: name.parse().unwrap(),
         zone: zone.parse().unwrap(),
         services: [("api".parse().unwrap(), format!("127.0.0.1:{port}"))].into(),
@@ -308,6 +310,9 @@ pub(crate) fn fleet() -> Topology {
         hosts,
     };
     Topology {
+        catalog: Vec::new(),
+        classes: Default::default(),
+        freezes: Vec::new(),
         environments: vec![
             environment("test", vec![host("test-1", "lab", 9001)]),
             environment(
@@ -335,6 +340,7 @@ pub(crate) fn bundle(content: &str) -> Bundle {
         executable: false,
     };
     Bundle {
+        requires: Default::default(),
         service: "api".parse().unwrap(),
         files: [("api.toml".parse().unwrap(), file)].into(),
         packages: BTreeMap::new(),

@@ -335,6 +335,57 @@ impl std::fmt::Display for Gate {
     }
 }
 
+/// Where a change stands at one gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GateState {
+    /// Its turn has not come.
+    Pending,
+    /// Under way.
+    Running,
+    /// Waits for people, or for a time.
+    Waiting,
+    /// Passed.
+    Passed,
+    /// Not passed: the change goes no further.
+    Failed,
+    /// Left out by a break-glass.
+    Waived,
+    /// Not demanded of this service or change.
+    Off,
+}
+
+impl std::fmt::Display for GateState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            GateState::Pending => "pending",
+            GateState::Running => "running",
+            GateState::Waiting => "waiting",
+            GateState::Passed => "passed",
+            GateState::Failed => "failed",
+            GateState::Waived => "waived",
+            GateState::Off => "off",
+        })
+    }
+}
+
+/// One line of a release's checklist.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateLook {
+    /// Which gate.
+    pub gate: Gate,
+    /// Where the change stands at it.
+    pub state: GateState,
+    /// Evidence, or what is in the way, in one sentence.
+    pub detail: String,
+    /// When it began.
+    #[serde(default)]
+    pub began_at: Option<Timestamp>,
+    /// When it was passed or failed.
+    #[serde(default)]
+    pub ended_at: Option<Timestamp>,
+}
+
 /// A place in a document that names something else.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Reference {

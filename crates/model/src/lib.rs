@@ -33,7 +33,7 @@ pub use bundle::{
 pub use counts::{BundleCounts, Exposure};
 pub use digest::Digest;
 pub use event::{Actor, Event, RollbackCause, Scope, Wave};
-pub use gate::{CheckSet, Checked, Finding, Gate, Severity};
+pub use gate::{CheckSet, Checked, Finding, Gate, GateLook, GateState, Severity};
 pub use id::{
     ClassName, EnvironmentName, GatewayName, HostName, InvalidName, PackageName, ReleaseId, Role,
     ServiceName, TenantName, TokenId, ZoneName,

@@ -50,6 +50,19 @@ pub enum OrderKind {
     Rollback,
 }
 
+/// The way back from an order forward, signed in advance with it.
+///
+/// It counts only while the order that it undoes is the newest that the host
+/// took: once a newer one came, it can't be replayed as a downgrade.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revert {
+    /// Kind rollback, of the same generation as the order that it undoes.
+    pub order: Order,
+    /// Whose approval of the release it was part of.
+    #[serde(default)]
+    pub approved_by: Vec<String>,
+}
+
 /// An order with everything the host needs to carry it out; this is what gets signed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dispatch {

@@ -1,8 +1,11 @@
 //! What is remembered of a release.
 
+use std::collections::BTreeMap;
+
+use model::gate::{Checked, Probe, StepResult, TestRecord, Trial};
 use model::{
-    Actor, Digest, EnvironmentName, Event, Exposure, HostName, Millis, ReleaseId, RollbackCause,
-    ServiceName, Timestamp, Verdict, Wave,
+    Actor, Digest, Envelope, EnvironmentName, Event, Exposure, HostName, Millis, ReleaseId,
+    RollbackCause, ServiceName, Timestamp, Verdict, Wave,
 };
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +34,81 @@ pub struct Release {
     pub exposure: Exposure,
     /// When it became good or was back.
     pub ended_at: Option<Timestamp>,
+    /// What the static checks found.
+    #[serde(default)]
+    pub checked: Checked,
+    /// The break-glass that it uses.
+    #[serde(default)]
+    pub break_glass: Option<u64>,
+    /// What gates saw so far.
+    #[serde(default)]
+    pub seen: Seen,
+    /// The test's result, once everything before production was passed.
+    #[serde(default)]
+    pub tested: Option<Tested>,
+    /// Who agreed.
+    #[serde(default)]
+    pub approvals: Vec<Approval>,
+    /// The signed test result.
+    #[serde(default)]
+    pub attestation: Option<Envelope>,
+}
+
+/// What gates saw of a release so far.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Seen {
+    /// How often probes became too old and were asked for again.
+    pub round: u32,
+    /// Probes of the newest round, with when they came.
+    pub probes: BTreeMap<HostName, (Timestamp, Vec<Probe>)>,
+    /// Broken variants, by test host.
+    pub trials: BTreeMap<HostName, (Timestamp, Vec<Trial>)>,
+    /// Tasks that a host could not do, and why.
+    pub broken: BTreeMap<String, String>,
+    /// The way back and forth on a test host.
+    pub rehearsal: Option<Rehearsal>,
+}
+
+/// A test host goes back and forth again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rehearsal {
+    /// Which.
+    pub host: HostName,
+    /// When it began.
+    pub began_at: Timestamp,
+    /// Steps that ended.
+    pub steps: Vec<StepResult>,
+    /// When the newest step ended.
+    pub stepped_at: Timestamp,
+    /// Old files on new packages, and new files on old packages, once they are to be tried.
+    pub mixed: Option<(Digest, Digest)>,
+    /// Requests sent meanwhile, and of these failed.
+    pub load: Option<(u64, u64)>,
+}
+
+/// A test's result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tested {
+    /// Everything it showed.
+    pub record: TestRecord,
+    /// When it ended, by the journal's clock.
+    pub at: Timestamp,
+    /// It counts until then.
+    pub expires_at: Timestamp,
+}
+
+/// Somebody agreed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// Who.
+    pub by: Actor,
+    /// When.
+    pub at: Timestamp,
+    /// To what.
+    pub binds: Digest,
+    /// In their words.
+    pub note: String,
 }
 
 /// Where a release stands.
@@ -95,7 +173,9 @@ impl Release {
             base,
             author,
             message,
-            ..
+            checked,
+            break_glass,
+            bundle: _,
         } = event
         else {
             return None;
@@ -112,6 +192,12 @@ impl Release {
             status: Status::Rolling { held: None },
             exposure: Exposure::default(),
             ended_at: None,
+            checked: checked.clone(),
+            break_glass: *break_glass,
+            seen: Seen::default(),
+            tested: None,
+            approvals: Vec::new(),
+            attestation: None,
         })
     }
 
@@ -188,6 +274,82 @@ impl Release {
                 });
             }
             Event::RollbackCompleted { took_ms, .. } => self.came_back(*took_ms, at),
+            Event::ReferencesProbed {
+                host,
+                round,
+                probes,
+                ..
+            } => {
+                if *round == self.seen.round {
+                    let probes = (at, probes.clone());
+                    self.seen.probes.insert(host.clone(), probes);
+                }
+            }
+            Event::RecheckStarted { .. } => {
+                self.seen.round += 1;
+                self.seen.probes.clear();
+            }
+            Event::HostileTried { host, trials, .. } => {
+                let trials = (at, trials.clone());
+                self.seen.trials.insert(host.clone(), trials);
+            }
+            Event::TaskBroken { task, reason, .. } => {
+                self.seen.broken.insert(task.clone(), reason.clone());
+            }
+            Event::RehearsalStarted { host, .. } => {
+                self.seen.rehearsal = Some(Rehearsal {
+                    host: host.clone(),
+                    began_at: at,
+                    steps: Vec::new(),
+                    stepped_at: at,
+                    mixed: None,
+                    load: None,
+                });
+            }
+            Event::RehearsalStepped { result, .. } => {
+                if let Some(rehearsal) = &mut self.seen.rehearsal {
+                    rehearsal.steps.push(result.clone());
+                    rehearsal.stepped_at = at;
+                }
+            }
+            Event::MatrixStarted {
+                old_files,
+                old_packages,
+                ..
+            } => {
+                if let Some(rehearsal) = &mut self.seen.rehearsal {
+                    rehearsal.mixed = Some((old_files.digest(), old_packages.digest()));
+                    rehearsal.stepped_at = at;
+                }
+            }
+            Event::LoadMeasured {
+                requests, failed, ..
+            } => {
+                if let Some(rehearsal) = &mut self.seen.rehearsal {
+                    rehearsal.load = Some((*requests, *failed));
+                }
+            }
+            Event::TestPassed {
+                record, expires_at, ..
+            } => {
+                self.tested = Some(Tested {
+                    record: record.clone(),
+                    at,
+                    expires_at: *expires_at,
+                });
+            }
+            Event::Approved {
+                by, binds, note, ..
+            } => {
+                self.approvals.retain(|known| known.by.name != by.name);
+                self.approvals.push(Approval {
+                    by: by.clone(),
+                    at,
+                    binds: *binds,
+                    note: note.clone(),
+                });
+            }
+            Event::Attested { envelope, .. } => self.attestation = Some(envelope.clone()),
             // Facts about other things; named so that a new kind of event is thought about here.
             Event::TopologySet { .. }
             | Event::TokenIssued { .. }
@@ -201,17 +363,6 @@ impl Release {
             | Event::HostRevertFailing { .. }
             | Event::HostHeld { .. }
             | Event::HostHealthChanged { .. }
-            | Event::ReferencesProbed { .. }
-            | Event::HostileTried { .. }
-            | Event::RehearsalStarted { .. }
-            | Event::RehearsalStepped { .. }
-            | Event::MatrixStarted { .. }
-            | Event::LoadMeasured { .. }
-            | Event::TaskBroken { .. }
-            | Event::TestPassed { .. }
-            | Event::Approved { .. }
-            | Event::Attested { .. }
-            | Event::RecheckStarted { .. }
             | Event::BreakGlassAsked { .. }
             | Event::BreakGlassConfirmed { .. }
             | Event::BreakGlassReviewed { .. }

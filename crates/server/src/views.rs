@@ -31,6 +31,14 @@ pub(crate) fn release(
         BTreeMap::new()
     };
     ReleaseView {
+        gates: Vec::new(),
+        risks: release.checked.risks.clone(),
+        warnings: release.checked.warnings.clone(),
+        approvals: Vec::new(),
+        approvals_needed: 0,
+        binds: None,
+        expected_rollback_ms: None,
+        break_glass: None,
         id: release.id,
         service: release.service.clone(),
         digest: release.digest,
@@ -177,6 +185,7 @@ pub(crate) fn status(state: &State, watch: &Watch, now: Timestamp, position: Seq
         .filter(|host| watch.seen_at(host).is_some())
         .count();
     StatusView {
+        break_glass: Vec::new(),
         version: env!("CARGO_PKG_VERSION").into(),
         position: position.0,
         services: services.collect(),
@@ -187,7 +196,9 @@ pub(crate) fn status(state: &State, watch: &Watch, now: Timestamp, position: Seq
                 scope: freeze.scope.to_string(),
                 by: freeze.by.name.clone(),
                 reason: freeze.reason.clone(),
-                since: freeze.since,
+                since: Some(freeze.since),
+                until: None,
+                automatic: false,
             })
             .collect(),
         hosts_enrolled: u32::try_from(state.hosts.len()).unwrap_or(u32::MAX),

@@ -7,12 +7,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use model::gate::{Reference, Risk, TestRecord};
 use model::{
-    Bundle, Digest, EnvironmentName, Finding, Generation, HostName, ReleaseId, Report, Role,
-    ServiceName, TenantName, Timestamp, ZoneName,
+    Bundle, Digest, Envelope, EnvironmentName, Finding, Gate, GateLook, Generation, HostName,
+    ReleaseId, Report, Role, ServiceName, TaskResult, TenantName, Timestamp, ZoneName,
 };
-
-use model::Envelope;
 
 /// A refusal or error, as `application/problem+json` (RFC 9457).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -47,6 +46,151 @@ pub struct ProposeRequest {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub base: Option<Digest>,
+    /// The break-glass to use, one that two people agreed to.
+    #[serde(default)]
+    pub break_glass: Option<u64>,
+}
+
+/// `POST /v1/checks`: everything that can be said of a change before any host.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CheckRequest {
+    /// The bundle's manifest; its blobs were uploaded before.
+    #[schema(value_type = Object)]
+    pub bundle: Bundle,
+}
+
+/// The answer: findings of every severity; nothing was proposed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CheckAnswer {
+    /// The bundle.
+    #[schema(value_type = String)]
+    pub digest: Digest,
+    /// What it was compared with.
+    #[schema(value_type = Option<String>)]
+    pub base: Option<Digest>,
+    /// The rules that the control plane holds.
+    #[schema(value_type = String)]
+    pub check_set: Digest,
+    /// What was found: schema, policies, guards, secrets, compatibility.
+    #[schema(value_type = Vec<Object>)]
+    pub findings: Vec<Finding>,
+    /// What would be probed, and from where.
+    #[schema(value_type = Vec<Object>)]
+    pub references: Vec<Reference>,
+    /// High-risk options that it touches.
+    #[schema(value_type = Vec<Object>)]
+    pub risks: Vec<Risk>,
+    /// The gates as far as they can be told.
+    #[schema(value_type = Vec<Object>)]
+    pub gates: Vec<GateLook>,
+    /// People other than the author who must agree.
+    pub approvals_needed: u32,
+}
+
+/// `POST /v1/approvals`: somebody other than the author agrees to a high-risk change.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApproveRequest {
+    /// Which release.
+    #[schema(value_type = u64)]
+    pub release: ReleaseId,
+    /// What was looked at ([`ReleaseView::binds`]); refused if it is another by now.
+    #[schema(value_type = String)]
+    pub binds: Digest,
+    /// In their words.
+    #[serde(default)]
+    pub note: String,
+}
+
+/// One approval.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ApprovalView {
+    /// Who.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// In their words.
+    pub note: String,
+}
+
+/// `GET /v1/releases/ID/attestation`: the signed fact, and what is needed to check it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AttestationAnswer {
+    /// DSSE around an in-toto statement.
+    #[schema(value_type = Object)]
+    pub envelope: Envelope,
+    /// The control plane's key, 64 hex digits. Compare it with the one that your hosts pinned.
+    pub control_key: String,
+    /// The evidence; its digest is in the statement.
+    #[schema(value_type = Object)]
+    pub record: TestRecord,
+    /// Why it counts no longer; absent: it does.
+    pub void: Option<String>,
+}
+
+/// `POST /v1/break-glass`: asks to go past gates in an emergency. A second person must agree.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BreakGlassRequest {
+    /// For this service alone.
+    #[schema(value_type = String)]
+    pub service: ServiceName,
+    /// Which gates are left out: rehearsal, matrix, hostile, references, approval, freeze.
+    #[schema(value_type = Vec<String>)]
+    pub gates: Vec<Gate>,
+    /// Why.
+    pub reason: String,
+    /// Void after this long; at most a day.
+    #[serde(default = "default_break_glass_s")]
+    pub valid_s: u64,
+}
+
+fn default_break_glass_s() -> u64 {
+    3600
+}
+
+/// `POST /v1/break-glass/ID/review`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReviewRequest {
+    /// What was found when somebody looked at it afterwards.
+    pub words: String,
+}
+
+/// A break-glass.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct BreakGlassView {
+    /// Its number.
+    pub id: u64,
+    /// For which service.
+    #[schema(value_type = String)]
+    pub service: ServiceName,
+    /// Which gates.
+    #[schema(value_type = Vec<String>)]
+    pub gates: Vec<Gate>,
+    /// Why.
+    pub reason: String,
+    /// Who asked.
+    pub asked_by: String,
+    /// Who agreed.
+    pub confirmed_by: Option<String>,
+    /// Void from then on.
+    pub expires_at: Timestamp,
+    /// Releases that used it.
+    #[schema(value_type = Vec<u64>)]
+    pub used_by: Vec<ReleaseId>,
+    /// Who looked at it afterwards.
+    pub reviewed_by: Option<String>,
+}
+
+/// `POST /v1/agents/HOST/results`: what came of tasks; repeats allowed.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResultsRequest {
+    /// In any order.
+    #[schema(value_type = Vec<Object>)]
+    pub results: Vec<TaskResult>,
 }
 
 /// Where a release stands.
@@ -110,6 +254,34 @@ pub struct ReleaseView {
     pub waiting: Option<String>,
     /// Why it was rolled back.
     pub rollback: Option<RollbackView>,
+    /// What it passes on its way to production, in order.
+    #[serde(default)]
+    #[schema(value_type = Vec<Object>)]
+    pub gates: Vec<GateLook>,
+    /// High-risk options that it touches.
+    #[serde(default)]
+    #[schema(value_type = Vec<Object>)]
+    pub risks: Vec<Risk>,
+    /// What the checks warned of.
+    #[serde(default)]
+    #[schema(value_type = Vec<Object>)]
+    pub warnings: Vec<Finding>,
+    /// Who agreed.
+    #[serde(default)]
+    pub approvals: Vec<ApprovalView>,
+    /// So many must.
+    #[serde(default)]
+    pub approvals_needed: u32,
+    /// What an approval binds to, once the test has passed.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub binds: Option<Digest>,
+    /// How long going back took when it was rehearsed.
+    #[serde(default)]
+    pub expected_rollback_ms: Option<u64>,
+    /// The break-glass that it uses.
+    #[serde(default)]
+    pub break_glass: Option<u64>,
     /// The journal's position behind this view; changes when anything did.
     pub version: u64,
 }
@@ -231,14 +403,21 @@ pub struct RollbackAnswer {
     pub detail: String,
 }
 
-/// `POST /v1/freezes` and `POST /v1/thaws`.
+/// `POST /v1/freezes` and `POST /v1/thaws`. With neither service nor environment: everything.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FreezeRequest {
-    /// Absent: everything.
+    /// This service alone.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub service: Option<ServiceName>,
+    /// This environment alone: nothing new enters it.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub environment: Option<EnvironmentName>,
+    /// A freeze ends by itself then.
+    #[serde(default)]
+    pub until: Option<Timestamp>,
     /// Why.
     pub reason: String,
 }
@@ -275,6 +454,9 @@ pub struct StatusView {
     pub services: Vec<ServiceView>,
     /// What is frozen, by whom and why.
     pub freezes: Vec<FreezeView>,
+    /// Open, or not yet looked at afterwards.
+    #[serde(default)]
+    pub break_glass: Vec<BreakGlassView>,
     /// Hosts enrolled, and of these heard from lately.
     pub hosts_enrolled: u32,
     /// Heard from lately.
@@ -303,8 +485,14 @@ pub struct FreezeView {
     pub by: String,
     /// Why.
     pub reason: String,
-    /// Since when.
-    pub since: Timestamp,
+    /// Since when; absent for a freeze that a condition made.
+    pub since: Option<Timestamp>,
+    /// It ends by itself then.
+    #[serde(default)]
+    pub until: Option<Timestamp>,
+    /// Made by the calendar or a condition, not by a person.
+    #[serde(default)]
+    pub automatic: bool,
 }
 
 /// `GET /v1/hosts`: one entry.
@@ -430,6 +618,9 @@ pub struct EnrolRequest {
 pub struct EnrolAnswer {
     /// The key that orders are signed with, 64 hex digits: the agent keeps it.
     pub control_key: String,
+    /// The host is of the last environment: it takes nothing that is not attested.
+    #[serde(default)]
+    pub gated: bool,
 }
 
 /// `GET /v1/agents/HOST/whoami`: the way home, tried before anything changes.
@@ -448,7 +639,7 @@ pub struct OrdersAnswer {
     /// Signed [`model::order::Dispatch`]es.
     #[schema(value_type = Vec<Object>)]
     pub orders: Vec<Envelope>,
-    /// Signed in advance with each order forward: the way back from it ([`model::Order`]).
+    /// Signed in advance with each order forward: the way back from it ([`model::order::Revert`]).
     #[serde(default)]
     #[schema(value_type = Vec<Object>)]
     pub reverts: Vec<Envelope>,

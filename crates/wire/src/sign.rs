@@ -16,6 +16,10 @@ use model::{Digest, Envelope, EnvelopeSignature};
 
 /// Payload type of a signed [`model::order::Dispatch`].
 pub const ORDER_TYPE: &str = "application/vnd.plimsoll.order+json";
+/// Payload type of a [`model::order::Revert`], signed in advance.
+pub const REVERT_TYPE: &str = "application/vnd.plimsoll.revert+json";
+/// Payload type of a signed [`model::Task`].
+pub const TASK_TYPE: &str = "application/vnd.plimsoll.task+json";
 /// An agent's request is refused when its time differs by more than this from the control plane's.
 pub const REQUEST_SKEW_MS_MAX: i64 = 120_000;
 

@@ -129,6 +129,7 @@ async fn enrol(State(fake): State<Fake>, Json(request): Json<EnrolRequest>) -> J
     fake.inner().enrolled.push(request);
     Json(EnrolAnswer {
         control_key: fake.key.public().to_string(),
+        gated: false,
     })
 }
 

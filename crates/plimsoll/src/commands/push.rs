@@ -57,6 +57,7 @@ async fn run(args: PushArgs, ask: &Ask) -> Result<ExitCode, Failure> {
     }
     upload(&client, blobs, args.json).await?;
     let request = ProposeRequest {
+        break_glass: None,
         bundle,
         message: args.message.clone(),
         base,

@@ -66,6 +66,8 @@ pub(crate) async fn thaw(args: FreezeArgs, ask: &Ask) -> Result<ExitCode, Failur
 async fn frost(path: &str, args: FreezeArgs, ask: &Ask) -> Result<ExitCode, Failure> {
     let client = connect::client(ask)?;
     let request = FreezeRequest {
+        environment: None,
+        until: None,
         service: args.service,
         reason: args.reason,
     };

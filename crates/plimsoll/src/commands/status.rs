@@ -32,9 +32,12 @@ pub(crate) async fn status(args: JsonArgs, ask: &Ask) -> Result<ExitCode, Failur
     );
     for freeze in &status.freezes {
         let word = paint(Paint::Yellow, "frozen:");
+        let since = freeze
+            .since
+            .map_or(String::new(), |since| format!(" since {since:.0}"));
         println!(
-            "{word} {} by {} since {:.0}: {}",
-            freeze.scope, freeze.by, freeze.since, freeze.reason
+            "{word} {} by {}{since}: {}",
+            freeze.scope, freeze.by, freeze.reason
         );
     }
     if status.services.is_empty() {

@@ -61,6 +61,7 @@ pub(crate) async fn enrol(
         StatusCode::CREATED,
         Json(EnrolAnswer {
             control_key: app.control_key.clone(),
+            gated: false,
         }),
     ))
 }

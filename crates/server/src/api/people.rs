@@ -62,6 +62,7 @@ pub(crate) async fn propose(
         bundle,
         message,
         base,
+        break_glass: _,
     } = request;
     let input = Input::Propose {
         by,

@@ -59,6 +59,7 @@ async fn a_long_poll_wakes_on_an_order_and_the_order_is_signed() {
         let bundle = server.upload("first").await;
         let began = Instant::now();
         let request = wire::api::ProposeRequest {
+            break_glass: None,
             bundle,
             message: String::new(),
             base: None,

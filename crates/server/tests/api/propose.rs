@@ -13,6 +13,7 @@ use crate::support::{Server, bundle, code, config, problem, raw, status};
 
 async fn propose(client: &Client, bundle: Bundle) -> Result<ReleaseView, ClientError> {
     let request = ProposeRequest {
+        break_glass: None,
         bundle,
         message: "why".into(),
         base: None,
@@ -78,6 +79,7 @@ async fn what_can_not_begin_is_refused_with_the_reason() {
     );
 
     let request = ProposeRequest {
+        break_glass: None,
         bundle: server.upload("first").await,
         message: "x".repeat(4097),
         base: None,
@@ -86,6 +88,7 @@ async fn what_can_not_begin_is_refused_with_the_reason() {
     assert_eq!((status(&refused), code(&refused)), (413, Code::TooLarge));
 
     let request = ProposeRequest {
+        break_glass: None,
         base: Some(Digest::of(b"what the author saw")),
         message: "x".repeat(4096),
         ..request
@@ -112,6 +115,7 @@ async fn what_is_good_is_no_change_and_what_went_back_stays_away() {
     assert_eq!((status(&refused), code(&refused)), (409, Code::AlreadyGood));
 
     let request = ProposeRequest {
+        break_glass: None,
         bundle: server.upload("second").await,
         message: String::new(),
         base: Some(good.digest),

@@ -165,6 +165,7 @@ impl Server {
     pub(crate) async fn propose(&self, content: &str) -> Result<ReleaseView, ClientError> {
         let bundle = self.upload(content).await;
         let request = ProposeRequest {
+            break_glass: None,
             bundle,
             message: format!("with {content}"),
             base: None,

@@ -9,17 +9,25 @@
 //! addresses, durations and references hold, so `push` checks only what needs
 //! the disk.
 
+pub mod assess;
 pub mod diff;
+pub mod egress;
+pub mod hostile;
 pub mod problem;
 pub mod project;
 pub mod render;
+pub mod rules;
 
+mod pattern;
 mod suggest;
 
+pub use assess::{Assessment, Tree, assess};
 pub use diff::{Change, diff};
+pub use pattern::glob;
 pub use problem::{Problem, Problems};
 pub use project::{PackageSource, Project, ServiceSource, parse};
 pub use render::render;
+pub use rules::problems;
 
 /// The JSON Schema (draft 2020-12) of `plimsoll.toml`, for completion, hover
 /// texts and checks while typing. It holds the form of the file; references

@@ -25,8 +25,8 @@ const TOWER: &[(&str, &[&str])] = &[
     ("journal", &["model"]),
     ("wire", &["model"]),
     // Shells.
-    ("server", &["engine", "journal", "judge", "wire", "model"]),
-    ("agent", &["node", "wire", "model"]),
+    ("server", &["check", "engine", "journal", "judge", "wire", "model"]),
+    ("agent", &["check", "node", "wire", "model"]),
     ("gateway", &["edge", "wire", "model"]),
     ("drill", &["wire", "model"]),
     // The binary.

@@ -266,6 +266,7 @@ fn tell(event: &NodeEvent) {
             }
             _ => {}
         },
+        NodeEvent::Gated => tracing::info!("from now on nothing runs here that is not attested"),
         NodeEvent::Acknowledged { .. } | NodeEvent::StrangerDeclined { .. } => {}
     }
 }

@@ -107,7 +107,10 @@ impl Link {
 
     async fn envelope(&self, envelope: &Envelope, forged: &mut HashSet<Digest>) {
         match envelope.open::<Dispatch>(ORDER_TYPE, &self.key) {
-            Ok(dispatch) => self.inbox.send(Input::Ordered(dispatch)).await,
+            Ok(dispatch) => {
+                let proof = node::Proof::Absent;
+                self.inbox.send(Input::Ordered { dispatch, proof }).await;
+            }
             Err(error) => {
                 let seen = Digest::of(&serde_json::to_vec(envelope).unwrap_or_default());
                 if forged.len() >= FORGED_MAX || !forged.insert(seen) {

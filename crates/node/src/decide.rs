@@ -34,7 +34,8 @@ pub fn decide(host: &Host, input: Input, now: Timestamp) -> Result<Vec<NodeEvent
                 deciding.push(&service, SlotEvent::Adopted { digest, empty });
             }
         }
-        Input::Ordered(dispatch) => deciding.ordered(dispatch)?,
+        Input::Ordered { dispatch, proof } => deciding.ordered(dispatch, &proof)?,
+        Input::Gated => deciding.gate(),
         Input::Forged {
             service,
             generation,

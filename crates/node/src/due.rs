@@ -3,9 +3,11 @@
 //! Invariant: after a crash the state on disk gives the same answer, so there
 //! is no list of things under way that could be lost.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
-use model::{Digest, Phase};
+use model::{Command, Commands, Digest, Phase};
 
 use crate::host::{
     Armed, ArmedStep, Asking, Back, BackStep, Host, Pending, PrepareStep, Slot, Work,
@@ -212,6 +214,24 @@ impl Slot {
             Doing::Look => self.look(back.target),
             Doing::Check | Doing::WayHome | Doing::Confirm | Doing::AskPeers | Doing::Prune => None,
         }
+    }
+
+    /// The command that makes the service take `to` after `from`; with both, a
+    /// change of packages restarts and any other reloads.
+    fn apply_command(&self, from: Digest, to: Digest, gentle: bool) -> Option<(&Command, Digest)> {
+        let recipe = self.recipe(to)?;
+        let none = BTreeMap::new();
+        let before = self.recipe(from).map_or(&none, |recipe| &recipe.packages);
+        let same = gentle && recipe.packages == *before;
+        let Commands {
+            reload, restart, ..
+        } = &recipe.commands;
+        let command = if same {
+            reload.as_ref().or(restart.as_ref())
+        } else {
+            restart.as_ref().or(reload.as_ref())
+        };
+        command.map(|command| (command, to))
     }
 
     pub(crate) fn restart(&self, from: Digest, to: Digest, gentle: bool) -> Option<Action> {

@@ -41,6 +41,11 @@ pub fn evolve(host: &mut Host, event: &NodeEvent) {
             // A host that lost its disk learns here how far its numbers had come.
             host.next_report = host.next_report.max(through.saturating_add(1));
         }
+        NodeEvent::Gated => {
+            host.gated = true;
+            // Nobody asked what these bring.
+            host.slots.values_mut().for_each(|slot| slot.next = None);
+        }
         NodeEvent::StrangerDeclined {
             service,
             generation,
@@ -110,6 +115,7 @@ impl Slot {
     }
 
     fn hold_good(&mut self, digest: Digest) {
+        self.prove(digest);
         self.good = digest;
         self.kept.retain(|kept| *kept != digest);
         self.kept.insert(0, digest);
@@ -316,6 +322,7 @@ impl Slot {
         match &mut self.work {
             Work::Armed(_) => {
                 self.settled = true;
+                self.prove(self.running);
                 self.running_since = self.generation();
                 self.watch(at, false);
             }
@@ -364,6 +371,9 @@ impl Slot {
         if *cause == crate::Cause::Person {
             self.held_local = true;
             self.next = None;
+        }
+        if self.settled {
+            self.prove(self.running);
         }
         let gentle = self.healthy == Some(true) && self.looks.bad == 0;
         let act = self.pending(at, Millis(0));

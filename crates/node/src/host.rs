@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use model::order::Dispatch;
 use model::{
-    Bundle, Command, Commands, Digest, EnvironmentName, Generation, HealthCheck, HostName, Millis,
+    Bundle, Commands, Digest, EnvironmentName, Generation, HealthCheck, HostName, Millis,
     PackageName, Phase, Report, ServiceName, Timestamp, ZoneName,
 };
 
@@ -29,6 +29,9 @@ pub struct Host {
     pub slots: BTreeMap<ServiceName, Slot>,
     /// Orders for services that this host doesn't run, so that each is declined once.
     pub strangers: BTreeMap<ServiceName, Generation>,
+    /// Nothing runs here that was neither good here nor attested. Once set, nothing unsets it.
+    #[serde(default)]
+    pub gated: bool,
 }
 
 impl Host {
@@ -40,6 +43,7 @@ impl Host {
             outbox: VecDeque::new(),
             slots: BTreeMap::new(),
             strangers: BTreeMap::new(),
+            gated: false,
         }
     }
 
@@ -71,6 +75,9 @@ pub struct Slot {
     pub settled: bool,
     /// Good digests, newest first.
     pub kept: Vec<Digest>,
+    /// The newest digests that were good here, bytes or not: a way back to these needs no test result.
+    #[serde(default)]
+    pub proven: Vec<Digest>,
     /// How to put each digest in use, so that going back needs no control plane.
     pub known: BTreeMap<Digest, Recipe>,
     /// Where the host stands, as the newest order said.
@@ -373,6 +380,7 @@ impl Slot {
             running_since: Generation(0),
             settled: true,
             kept: vec![digest],
+            proven: vec![digest],
             known: BTreeMap::new(),
             place: None,
             dispatch: None,
@@ -463,29 +471,6 @@ impl Slot {
             keep.insert(back.target);
         }
         keep
-    }
-
-    /// The command that makes the service take `to` after `from`; with both, a
-    /// change of packages restarts and any other reloads.
-    pub(crate) fn apply_command(
-        &self,
-        from: Digest,
-        to: Digest,
-        gentle: bool,
-    ) -> Option<(&Command, Digest)> {
-        let recipe = self.recipe(to)?;
-        let none = BTreeMap::new();
-        let before = self.recipe(from).map_or(&none, |recipe| &recipe.packages);
-        let same = gentle && recipe.packages == *before;
-        let Commands {
-            reload, restart, ..
-        } = &recipe.commands;
-        let command = if same {
-            reload.as_ref().or(restart.as_ref())
-        } else {
-            restart.as_ref().or(reload.as_ref())
-        };
-        command.map(|command| (command, to))
     }
 
     /// The span in which looks may be bad.

@@ -14,13 +14,16 @@
 //! due after a crash is what was due before it.
 //!
 //! Invariants, each with a property test: the fence never goes down; a rollback
-//! order above the fence is never refused; programs are only ever pointed at an
-//! ordered digest or a kept good one; once faults stop, the host runs what was
-//! ordered and confirmed, or is home.
+//! order above the fence to what was good here or is attested is never refused
+//! (on a host that is not gated: to anything); programs are only ever pointed at
+//! an ordered digest or a kept good one, on a gated host only at one that was
+//! good here or is attested; once faults stop, the host runs what was ordered
+//! and confirmed, or is home.
 
 mod decide;
 mod due;
 mod evolve;
+mod gate;
 mod host;
 mod message;
 mod orders;
@@ -33,6 +36,7 @@ mod tests;
 pub use decide::decide;
 pub use due::{due, is_pending, wake_at};
 pub use evolve::{OUTBOX_MAX, evolve};
+pub use gate::{PROVEN_MAX, Proof};
 pub use host::{
     Armed, ArmedStep, Asking, Back, BackStep, Cause, Confirm, Host, KEPT_MAX, Looks, Pending,
     Place, Prepare, PrepareStep, Recipe, Slot, Watch, Work,

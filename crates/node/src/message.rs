@@ -10,6 +10,7 @@ use model::{
     ServiceName, Timestamp,
 };
 
+use crate::gate::Proof;
 use crate::host::{BackStep, Cause, Place, PrepareStep};
 
 /// What happens to a host.
@@ -31,7 +32,14 @@ pub enum Input {
         empty: bool,
     },
     /// An order whose signature was found to hold. Repeats do nothing.
-    Ordered(Dispatch),
+    Ordered {
+        /// The order.
+        dispatch: Dispatch,
+        /// What was found of its test result.
+        proof: Proof,
+    },
+    /// This host takes nothing without a test result from now on, for good. A repeat does nothing.
+    Gated,
     /// An order whose signature does not hold.
     Forged {
         /// The service that it claims to be about.
@@ -205,6 +213,8 @@ pub enum NodeEvent {
         /// The number.
         through: u64,
     },
+    /// From now on nothing runs here that was neither good here nor attested.
+    Gated,
     /// An order for a service that the host doesn't run was declined.
     StrangerDeclined {
         /// Which.

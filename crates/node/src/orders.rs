@@ -1,13 +1,15 @@
 //! Which orders are taken up.
 //!
-//! Invariant: a rollback order above the fence is taken up in every state.
-//! Nothing but host, service and fence is asked of it.
+//! Invariant: a rollback order above the fence to what was good here is taken up
+//! in every state. Nothing but host, service and fence is asked of it; on a
+//! gated host, that a target which was never good here is attested.
 
 use model::order::Dispatch;
 use model::refusal::Code;
 use model::{Generation, OrderKind, Phase, Refusal, ReportKind, ServiceName};
 
 use crate::decide::{Deciding, bounded};
+use crate::gate::Proof;
 use crate::host::{Cause, Slot, Work};
 use crate::message::{NodeEvent, SlotEvent};
 
@@ -18,7 +20,7 @@ const FORWARD_PAST_TRIES: u32 = 3;
 const STRANGERS_MAX: usize = 64;
 
 impl Deciding<'_> {
-    pub(crate) fn ordered(&mut self, mut dispatch: Dispatch) -> Result<(), Refusal> {
+    pub(crate) fn ordered(&mut self, mut dispatch: Dispatch, proof: &Proof) -> Result<(), Refusal> {
         let order = &dispatch.order;
         if order.host != self.host.name {
             return Err(Refusal::new(
@@ -33,6 +35,21 @@ impl Deciding<'_> {
         if order.generation <= slot.fence {
             return repeated(slot, &dispatch);
         }
+        let gated = self.host.gated;
+        let problem = match order.kind {
+            OrderKind::Rollback if gated => self.unknown_back(slot, &dispatch, proof),
+            OrderKind::Rollback => None,
+            OrderKind::Forward if gated => {
+                malformed(&dispatch).or_else(|| self.untested(slot, &dispatch, proof))
+            }
+            OrderKind::Forward => malformed(&dispatch),
+        };
+        if let Some(reason) = problem {
+            let generation = order.generation;
+            self.push(&slot.service, SlotEvent::Fenced { generation });
+            self.declined(slot, generation, Phase::Accept, &reason);
+            return Ok(());
+        }
         match order.kind {
             OrderKind::Rollback => {
                 // A manifest that isn't the target's is no reason to refuse a rollback: it is not used.
@@ -40,14 +57,13 @@ impl Deciding<'_> {
                 dispatch.bundle = dispatch.bundle.filter(|b| b.digest() == digest);
                 self.rollback(slot, dispatch);
             }
-            OrderKind::Forward => match malformed(&dispatch) {
-                Some(reason) => {
-                    let generation = order.generation;
-                    self.push(&slot.service, SlotEvent::Fenced { generation });
-                    self.declined(slot, generation, Phase::Accept, &reason);
+            OrderKind::Forward => {
+                // A host that once met an attested order demands them from then on.
+                if proof.about(&dispatch).is_ok() {
+                    self.gate();
                 }
-                None => self.forward(slot, dispatch),
-            },
+                self.forward(slot, dispatch);
+            }
         }
         Ok(())
     }

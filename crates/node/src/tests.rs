@@ -9,7 +9,9 @@ use model::{
     OrderKind, Plan, ReleaseId, ReportKind, ServiceName, Timestamp,
 };
 
-use crate::{Action, Effect, EffectId, Host, Input, NodeEvent, Outcome, Slot, decide, due, evolve};
+use crate::{
+    Action, Effect, EffectId, Host, Input, NodeEvent, Outcome, Proof, Slot, decide, due, evolve,
+};
 
 pub(crate) fn start() -> Timestamp {
     "2026-01-01T00:00:00Z".parse().unwrap()
@@ -75,6 +77,14 @@ pub(crate) fn order(generation: u64, kind: OrderKind, bundle: &Bundle) -> Dispat
         },
         bundle: Some(bundle.clone()),
         peers: [("web-02".parse().unwrap(), "127.0.0.1:1".into())].into(),
+    }
+}
+
+/// An order that brings no test result.
+pub(crate) fn ordered(dispatch: Dispatch) -> Input {
+    Input::Ordered {
+        dispatch,
+        proof: Proof::Absent,
     }
 }
 

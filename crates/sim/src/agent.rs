@@ -275,7 +275,8 @@ impl World {
     }
 
     fn order(&mut self, host: usize, dispatch: Dispatch) -> Lawful {
-        self.give(host, Input::Ordered(dispatch))
+        let proof = node::Proof::Absent;
+        self.give(host, Input::Ordered { dispatch, proof })
     }
 
     fn answered(&mut self, host: usize, id: EffectId, outcome: Outcome) -> Lawful {

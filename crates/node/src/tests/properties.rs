@@ -149,7 +149,7 @@ impl Lawful {
         }
         let digest = dispatch.order.digest;
         let above = dispatch.order.generation > self.world.slot().fence;
-        match decide(&self.world.host, Input::Ordered(dispatch), self.world.now) {
+        match decide(&self.world.host, ordered(dispatch), self.world.now) {
             Ok(events) => {
                 if above {
                     self.allowed.insert(digest);
@@ -197,7 +197,7 @@ impl Lawful {
         for content in ["one", "never seen before"] {
             let back = order(next, OrderKind::Rollback, &bundle(content));
             let mut host = world.host.clone();
-            let events = decide(&host, Input::Ordered(back), world.now).unwrap();
+            let events = decide(&host, ordered(back), world.now).unwrap();
             events.iter().for_each(|event| evolve(&mut host, event));
             let slot = &host.slots[&api()];
             assert_eq!(slot.fence, Generation(next));

@@ -15,7 +15,7 @@ fn check(world: &mut World, expected: Expect) {
 
 fn confirmed(content: &str) -> World {
     let mut world = World::new();
-    world.input(Input::Ordered(order(1, Forward, &bundle(content))));
+    world.input(ordered(order(1, Forward, &bundle(content))));
     world.run(5, all_good);
     assert!(world.slot().settled);
     world.log.clear();
@@ -25,7 +25,7 @@ fn confirmed(content: &str) -> World {
 #[test]
 fn a_good_order_is_confirmed() {
     let mut world = World::new();
-    world.input(Input::Ordered(order(1, Forward, &bundle("new"))));
+    world.input(ordered(order(1, Forward, &bundle("new"))));
     world.run(5, all_good);
     check(
         &mut world,
@@ -52,7 +52,7 @@ fn a_good_order_is_confirmed() {
 #[test]
 fn a_failing_check_changes_nothing() {
     let mut world = World::new();
-    world.input(Input::Ordered(order(1, Forward, &bundle("new"))));
+    world.input(ordered(order(1, Forward, &bundle("new"))));
     world.run(5, |action| match action {
         Action::Check { .. } => fails("api.toml: unknown key"),
         _ => Outcome::Done,
@@ -67,7 +67,7 @@ fn a_failing_check_changes_nothing() {
         "#]],
     );
     assert_eq!(world.slot().running, origin());
-    let again = Input::Ordered(order(1, Forward, &bundle("new")));
+    let again = ordered(order(1, Forward, &bundle("new")));
     assert_eq!(decide(&world.host, again, world.now), Ok(vec![]));
 }
 
@@ -75,7 +75,7 @@ fn a_failing_check_changes_nothing() {
 fn failing_health_takes_the_host_home() {
     let mut world = World::new();
     let new = bundle("new");
-    world.input(Input::Ordered(order(1, Forward, &new)));
+    world.input(ordered(order(1, Forward, &new)));
     world.run(20, |action| match action {
         Action::Look { context, .. } if context.tree == new.digest() => fails("status 500"),
         _ => Outcome::Done,
@@ -104,7 +104,7 @@ fn failing_health_takes_the_host_home() {
 #[test]
 fn without_confirmation_the_deadline_takes_the_host_home() {
     let mut world = World::new();
-    world.input(Input::Ordered(order(1, Forward, &bundle("new"))));
+    world.input(ordered(order(1, Forward, &bundle("new"))));
     world.run(40, |action| match action {
         Action::Confirm { .. } => fails("connection refused"),
         Action::AskPeers { .. } => Outcome::Peers {
@@ -137,7 +137,7 @@ fn without_confirmation_the_deadline_takes_the_host_home() {
 #[test]
 fn with_the_control_plane_gone_for_peers_too_the_host_holds() {
     let mut world = World::new();
-    world.input(Input::Ordered(order(1, Forward, &bundle("new"))));
+    world.input(ordered(order(1, Forward, &bundle("new"))));
     let cut_off = |action: &Action| match action {
         Action::Confirm { .. } => fails("connection refused"),
         Action::AskPeers { .. } => Outcome::Peers {
@@ -177,7 +177,7 @@ fn with_the_control_plane_gone_for_peers_too_the_host_holds() {
 fn a_holding_host_still_watches_its_health() {
     let mut world = World::new();
     let new = bundle("new").digest();
-    world.input(Input::Ordered(order(1, Forward, &bundle("new"))));
+    world.input(ordered(order(1, Forward, &bundle("new"))));
     let cut_off = |broken: bool| {
         move |action: &Action| match action {
             Action::Confirm { .. } => fails("connection refused"),
@@ -210,7 +210,7 @@ fn a_holding_host_still_watches_its_health() {
 #[test]
 fn a_crash_while_armed_takes_the_host_home() {
     let mut world = World::new();
-    world.input(Input::Ordered(order(1, Forward, &bundle("new"))));
+    world.input(ordered(order(1, Forward, &bundle("new"))));
     while !world
         .due()
         .iter()
@@ -240,7 +240,7 @@ fn a_crash_while_armed_takes_the_host_home() {
 #[test]
 fn a_crash_before_the_change_starts_the_order_again() {
     let mut world = World::new();
-    world.input(Input::Ordered(order(1, Forward, &bundle("new"))));
+    world.input(ordered(order(1, Forward, &bundle("new"))));
     let stage = world.due().remove(0);
     world.outcome(stage.id, Outcome::Done);
     world.restart();
@@ -264,7 +264,7 @@ fn a_crash_before_the_change_starts_the_order_again() {
 #[test]
 fn a_failing_way_back_is_reported_and_never_given_up() {
     let mut world = World::new();
-    world.input(Input::Ordered(order(1, Forward, &bundle("new"))));
+    world.input(ordered(order(1, Forward, &bundle("new"))));
     world.run(300, |action| match action {
         Action::Look { .. } => fails("status 500"),
         _ => Outcome::Done,
@@ -282,13 +282,13 @@ fn a_failing_way_back_is_reported_and_never_given_up() {
 #[test]
 fn a_rollback_supersedes_whatever_is_under_way() {
     let mut world = confirmed("old");
-    world.input(Input::Ordered(order(2, Forward, &bundle("new"))));
+    world.input(ordered(order(2, Forward, &bundle("new"))));
     for _ in 0..4 {
         let effect = world.due().remove(0);
         world.outcome(effect.id, Outcome::Done);
     }
     let in_flight = world.due();
-    world.input(Input::Ordered(order(3, Rollback, &bundle("old"))));
+    world.input(ordered(order(3, Rollback, &bundle("old"))));
     assert!(
         in_flight
             .iter()
@@ -317,7 +317,7 @@ fn a_rollback_supersedes_whatever_is_under_way() {
 #[test]
 fn a_rollback_to_what_runs_is_only_confirmed_and_for_ever_if_need_be() {
     let mut world = confirmed("old");
-    world.input(Input::Ordered(order(2, Rollback, &bundle("old"))));
+    world.input(ordered(order(2, Rollback, &bundle("old"))));
     world.run(3600, |action| match action {
         Action::Confirm { .. } => fails("connection refused"),
         _ => Outcome::Done,
@@ -337,7 +337,7 @@ fn a_rollback_to_what_runs_is_only_confirmed_and_for_ever_if_need_be() {
 #[test]
 fn a_confirmed_bundle_becomes_home_when_the_next_one_comes() {
     let mut world = confirmed("old");
-    world.input(Input::Ordered(order(2, Forward, &bundle("new"))));
+    world.input(ordered(order(2, Forward, &bundle("new"))));
     world.run(10, all_good);
     assert_eq!(world.slot().good, bundle("old").digest());
     assert_eq!(world.slot().kept, [bundle("old").digest(), origin()]);
@@ -354,7 +354,7 @@ fn a_person_takes_the_host_home_and_it_stays_there() {
         Action::Confirm { .. } => panic!("nobody is asked"),
         _ => Outcome::Done,
     });
-    world.input(Input::Ordered(order(1, Forward, &bundle("new"))));
+    world.input(ordered(order(1, Forward, &bundle("new"))));
     world.run(10, all_good);
     check(
         &mut world,
@@ -374,7 +374,7 @@ fn a_person_takes_the_host_home_and_it_stays_there() {
     };
     let refusal = decide(&world.host, never, world.now).unwrap_err();
     assert_eq!(refusal.code, Code::TargetNeverGood);
-    world.input(Input::Ordered(order(2, Forward, &bundle("new"))));
+    world.input(ordered(order(2, Forward, &bundle("new"))));
     world.run(10, all_good);
     assert!(!world.slot().held_local);
     assert_eq!(world.slot().running, bundle("new").digest());
@@ -383,7 +383,7 @@ fn a_person_takes_the_host_home_and_it_stays_there() {
 #[test]
 fn an_order_back_mends_what_was_changed_by_hand() {
     let mut world = confirmed("new");
-    world.input(Input::Ordered(order(2, Rollback, &bundle("new"))));
+    world.input(ordered(order(2, Rollback, &bundle("new"))));
     let found = std::cell::Cell::new(false);
     world.run(10, |action| match action {
         Action::Confirm { .. } if !found.replace(true) => Outcome::Astray {
@@ -409,9 +409,9 @@ fn an_order_back_mends_what_was_changed_by_hand() {
 #[test]
 fn stale_and_foreign_orders_are_refused() {
     let mut world = confirmed("old");
-    world.input(Input::Ordered(order(5, Forward, &bundle("new"))));
+    world.input(ordered(order(5, Forward, &bundle("new"))));
     let refused = |dispatch| {
-        decide(&world.host, Input::Ordered(dispatch), world.now)
+        decide(&world.host, ordered(dispatch), world.now)
             .unwrap_err()
             .code
     };
@@ -424,8 +424,8 @@ fn stale_and_foreign_orders_are_refused() {
     assert_eq!(refused(foreign), Code::UnknownHost);
     let mut stranger = order(6, Forward, &bundle("old"));
     stranger.order.service = "mail".parse().unwrap();
-    world.input(Input::Ordered(stranger.clone()));
-    let again = decide(&world.host, Input::Ordered(stranger), world.now);
+    world.input(ordered(stranger.clone()));
+    let again = decide(&world.host, ordered(stranger), world.now);
     assert_eq!(again.unwrap_err().code, Code::UnknownService);
     assert_eq!(world.host.outbox.len(), 1);
 }
@@ -435,7 +435,7 @@ fn a_manifest_of_another_digest_is_declined() {
     let mut world = World::new();
     let mut dispatch = order(1, Forward, &bundle("new"));
     dispatch.bundle = Some(bundle("old"));
-    world.input(Input::Ordered(dispatch));
+    world.input(ordered(dispatch));
     check(
         &mut world,
         expect![[r#"
@@ -448,13 +448,13 @@ fn a_manifest_of_another_digest_is_declined() {
 #[test]
 fn a_forward_order_over_an_unconfirmed_one_goes_by_way_of_home() {
     let mut world = World::new();
-    world.input(Input::Ordered(order(1, Forward, &bundle("old"))));
+    world.input(ordered(order(1, Forward, &bundle("old"))));
     world.run(5, |action| match action {
         Action::Confirm { .. } => fails("no answer"),
         _ => Outcome::Done,
     });
     world.log.clear();
-    world.input(Input::Ordered(order(2, Forward, &bundle("new"))));
+    world.input(ordered(order(2, Forward, &bundle("new"))));
     world.run(10, all_good);
     check(
         &mut world,
@@ -503,7 +503,7 @@ fn nothing_is_asked_of_a_host_that_had_nothing() {
         digest: origin(),
         empty: true,
     });
-    world.input(Input::Ordered(order(1, Forward, &bundle("new"))));
+    world.input(ordered(order(1, Forward, &bundle("new"))));
     world.run(20, |action| match action {
         Action::Look { .. } => fails("connection refused"),
         Action::Restart { context, .. } if context.tree == origin() => fails("no such file"),
@@ -543,7 +543,7 @@ fn a_change_of_packages_restarts_and_any_other_reloads() {
             size_bytes: 8,
         },
     );
-    world.input(Input::Ordered(order(2, Forward, &packed)));
+    world.input(ordered(order(2, Forward, &packed)));
     world.run(10, all_good);
     assert!(world.log.contains(&"restart".to_owned()), "{:?}", world.log);
     assert!(!world.log.contains(&"reload".to_owned()), "{:?}", world.log);
@@ -552,7 +552,7 @@ fn a_change_of_packages_restarts_and_any_other_reloads() {
 #[test]
 fn the_clock_that_is_set_back_holds_nothing_up() {
     let mut world = World::new();
-    world.input(Input::Ordered(order(1, Forward, &bundle("new"))));
+    world.input(ordered(order(1, Forward, &bundle("new"))));
     world.run(5, |action| match action {
         Action::Confirm { .. } => fails("no answer"),
         _ => Outcome::Done,

@@ -7,6 +7,7 @@
 pub mod api;
 pub mod backoff;
 pub mod client;
+pub mod facts;
 pub mod pack;
 pub mod sign;
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use model::bundle::{BUNDLE_BYTES_MAX, BUNDLE_ENTRIES_MAX};
-use model::{BundlePath, Digest, FileEntry, PackageEntry};
+use model::{BundlePath, Digest, FileEntry, PackageEntry, PackageFacts, PackageName};
 
 /// Files and their contents.
 #[derive(Debug, Default)]
@@ -61,6 +61,14 @@ pub enum PackProblem {
         /// Which limit.
         reason: String,
     },
+    /// What the archive says of its package can't be read, or is not what `plimsoll.toml` says.
+    #[error("{path}: {reason}")]
+    Facts {
+        /// Which archive.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
 }
 
 /// Packs every file below `folder`. All problems at once.
@@ -82,11 +90,44 @@ pub fn folder(folder: &Path) -> Result<Packed, Vec<PackProblem>> {
     }
 }
 
-/// Reads one package archive.
+/// Reads one package archive. What is declared of it is united with what the
+/// archive says of itself ([`crate::facts`]).
 ///
 /// # Errors
-/// When it can't be read or is larger than a bundle may be.
-pub fn package(path: &Path, version: &str) -> Result<(PackageEntry, Bytes), PackProblem> {
+/// When it can't be read, is larger than a bundle may be, or when the two contradict each other.
+pub fn package(
+    path: &Path,
+    name: &PackageName,
+    declared: PackageFacts,
+) -> Result<(PackageEntry, Bytes), Vec<PackProblem>> {
+    let bytes = archive(path).map_err(|problem| vec![problem])?;
+    let mut entry = PackageEntry {
+        version: declared.version,
+        digest: Digest::of(&bytes),
+        size_bytes: bytes.len() as u64,
+        requires: declared.requires,
+        conflicts: declared.conflicts,
+        provides: declared.provides,
+    };
+    let problem = |reason| PackProblem::Facts {
+        path: path.into(),
+        reason,
+    };
+    match crate::facts::read(&bytes[..]) {
+        Err(error) => return Err(vec![problem(error.to_string())]),
+        Ok(None) => {}
+        Ok(Some(stated)) => {
+            let contradictions = stated.contradictions(name, &entry);
+            if !contradictions.is_empty() {
+                return Err(contradictions.into_iter().map(problem).collect());
+            }
+            stated.unite(&mut entry);
+        }
+    }
+    Ok((entry, bytes))
+}
+
+fn archive(path: &Path) -> Result<Bytes, PackProblem> {
     let unreadable = |source| PackProblem::Unreadable {
         path: path.into(),
         source,
@@ -99,16 +140,7 @@ pub fn package(path: &Path, version: &str) -> Result<(PackageEntry, Bytes), Pack
             reason,
         });
     }
-    let bytes = Bytes::from(std::fs::read(path).map_err(unreadable)?);
-    let entry = PackageEntry {
-        version: version.to_owned(),
-        digest: Digest::of(&bytes),
-        size_bytes: bytes.len() as u64,
-        requires: BTreeMap::new(),
-        conflicts: BTreeMap::new(),
-        provides: BTreeMap::new(),
-    };
-    Ok((entry, bytes))
+    std::fs::read(path).map(Bytes::from).map_err(unreadable)
 }
 
 struct Packing {

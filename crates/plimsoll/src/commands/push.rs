@@ -113,12 +113,16 @@ fn pack(
     }
     let mut packages = BTreeMap::new();
     for (name, package) in &source.packages {
-        match wire::pack::package(&folder.join(&package.archive), &package.version) {
+        let declared = model::PackageFacts {
+            version: package.version.clone(),
+            ..Default::default()
+        };
+        match wire::pack::package(&folder.join(&package.archive), name, declared) {
             Ok((entry, bytes)) => {
                 packed.blobs.insert(entry.digest, bytes);
                 packages.insert(name.clone(), entry);
             }
-            Err(problem) => problems.push(problem),
+            Err(found) => problems.extend(found),
         }
     }
     let bundle = Bundle {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -36,7 +36,8 @@ pub const BLACKHOLE_BACKLOG: u16 = 16;
 
 /// The drills' authentication service.
 ///
-/// Answers GET /authenticate with 200 and GET /stats with its counts. With
+/// Answers GET /authenticate with 200 and GET /stats with its counts; from
+/// --api 2 on also POST /v2/token, which a version 1 doesn't know (404). With
 /// --blackhole nothing is ever accepted or answered: the kernel completes a few
 /// connections and then drops every further attempt.
 #[derive(Debug, Clone, clap::Args)]
@@ -47,6 +48,9 @@ pub struct AuthArgs {
     /// Where to serve; port 0 takes a free one and says which
     #[arg(long, value_name = "ADDR")]
     pub listen: SocketAddr,
+    /// Newest version of its protocol that it speaks
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=2))]
+    pub api: u64,
     /// Take connections and never answer
     #[arg(long)]
     pub blackhole: bool,
@@ -84,7 +88,7 @@ pub async fn run(args: AuthArgs, out: &mut (dyn Write + Send)) -> Result<(), Aut
         return Ok(());
     }
     let listener = TcpListener::bind(address).map_err(refused)?;
-    let server = AuthServer::start(listener)?;
+    let server = AuthServer::start(listener, args.api)?;
     writeln!(out, "listening on {}", server.address())?;
     out.flush()?;
     crate::asked_to_end().await?;
@@ -138,12 +142,18 @@ pub struct AuthStats {
     pub connections: u64,
     /// Requests to `/authenticate` since start.
     pub authenticated: u64,
+    /// Tokens given out since start.
+    pub tokens: u64,
+    /// Requests that were answered with 404 since start.
+    pub unknown: u64,
 }
 
 #[derive(Debug, Default)]
 struct Counts {
     connections: AtomicU64,
     authenticated: AtomicU64,
+    tokens: AtomicU64,
+    unknown: AtomicU64,
 }
 
 impl Counts {
@@ -151,6 +161,8 @@ impl Counts {
         AuthStats {
             connections: self.connections.load(Ordering::Relaxed),
             authenticated: self.authenticated.load(Ordering::Relaxed),
+            tokens: self.tokens.load(Ordering::Relaxed),
+            unknown: self.unknown.load(Ordering::Relaxed),
         }
     }
 }
@@ -164,16 +176,16 @@ pub struct AuthServer {
 }
 
 impl AuthServer {
-    /// Serves `listener` on the current tokio runtime.
+    /// Serves `listener` on the current tokio runtime, up to version `api` of its protocol.
     ///
     /// # Errors
     /// When the listener can't be handed to the runtime.
-    pub fn start(listener: TcpListener) -> std::io::Result<AuthServer> {
+    pub fn start(listener: TcpListener, api: u64) -> std::io::Result<AuthServer> {
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let counts = Arc::new(Counts::default());
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&counts)));
+        let accepting = tokio::spawn(accept(listener, api, Arc::clone(&counts)));
         Ok(AuthServer {
             address,
             counts,
@@ -198,7 +210,7 @@ impl Drop for AuthServer {
     }
 }
 
-async fn accept(listener: tokio::net::TcpListener, counts: Arc<Counts>) {
+async fn accept(listener: tokio::net::TcpListener, api: u64, counts: Arc<Counts>) {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     // Ends every connection when this task is aborted.
     let mut connections = tokio::task::JoinSet::new();
@@ -223,7 +235,7 @@ async fn accept(listener: tokio::net::TcpListener, counts: Arc<Counts>) {
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "no fast answers");
             }
-            let answer = service_fn(|request| std::future::ready(answer(&counts, &request)));
+            let answer = service_fn(|request| std::future::ready(answer(api, &counts, &request)));
             let served = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADERS_WITHIN)
@@ -237,17 +249,25 @@ async fn accept(listener: tokio::net::TcpListener, counts: Arc<Counts>) {
 }
 
 fn answer(
+    api: u64,
     counts: &Counts,
     request: &Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    let (status, body) = match request.uri().path() {
-        "/authenticate" => {
+    let (status, body) = match (request.method(), request.uri().path()) {
+        (_, "/authenticate") => {
             counts.authenticated.fetch_add(1, Ordering::Relaxed);
             (StatusCode::OK, json!({ "authenticated": true }))
         }
-        "/healthz" => (StatusCode::OK, json!({ "status": "pass" })),
-        "/stats" => (StatusCode::OK, json!(counts.stats())),
-        _ => (StatusCode::NOT_FOUND, json!({ "error": "nothing here" })),
+        (&Method::POST, "/v2/token") if api >= 2 => {
+            let number = counts.tokens.fetch_add(1, Ordering::Relaxed);
+            (StatusCode::OK, json!({ "token": format!("t-{number}") }))
+        }
+        (_, "/healthz") => (StatusCode::OK, json!({ "status": "pass" })),
+        (_, "/stats") => (StatusCode::OK, json!(counts.stats())),
+        _ => {
+            counts.unknown.fetch_add(1, Ordering::Relaxed);
+            (StatusCode::NOT_FOUND, json!({ "error": "nothing here" }))
+        }
     };
     let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
     *response.status_mut() = status;

@@ -8,13 +8,37 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use serde::Deserialize;
+
 /// Longest answer that is read; the authentication service sends some 150 bytes.
 const ANSWER_BYTES_MAX: usize = 8 * 1024;
+
+/// How the authentication service is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// The key is shown, and is good or not. Every version of the service speaks it.
+    #[default]
+    Session,
+    /// The key is changed for a token. Spoken from version 2 of the service on.
+    TokenExchange,
+}
+
+impl Protocol {
+    /// Method and path of its one question.
+    fn question(self) -> &'static str {
+        match self {
+            Protocol::Session => "GET /authenticate",
+            Protocol::TokenExchange => "POST /v2/token",
+        }
+    }
+}
 
 /// Asks one authentication service.
 #[derive(Debug, Clone, Copy)]
 pub struct AuthClient {
     address: SocketAddr,
+    protocol: Protocol,
     deadline: Option<Duration>,
 }
 
@@ -39,10 +63,12 @@ pub enum AuthFailure {
         source: std::io::Error,
     },
     /// It answered, but not with 200.
-    #[error("authentication service {address} answered with status {status}")]
+    #[error("authentication service {address} answered {question} with status {status}")]
     Refused {
         /// Who was asked.
         address: SocketAddr,
+        /// What.
+        question: &'static str,
         /// Its answer.
         status: u16,
     },
@@ -56,8 +82,12 @@ pub enum AuthFailure {
 
 impl AuthClient {
     /// A library that gives up after `deadline`, or never.
-    pub fn new(address: SocketAddr, deadline: Option<Duration>) -> AuthClient {
-        AuthClient { address, deadline }
+    pub fn new(address: SocketAddr, protocol: Protocol, deadline: Option<Duration>) -> AuthClient {
+        AuthClient {
+            address,
+            protocol,
+            deadline,
+        }
     }
 
     /// Asks whether the bearer of `key` may come in. Blocks the calling thread.
@@ -86,6 +116,7 @@ impl AuthClient {
             Some(200) => Ok(()),
             Some(status) => Err(AuthFailure::Refused {
                 address: self.address,
+                question: self.protocol.question(),
                 status,
             }),
             None => Err(AuthFailure::Garbled {
@@ -99,7 +130,8 @@ impl AuthClient {
         stream.set_nodelay(true)?;
         stream.set_write_timeout(left(until)?)?;
         let request = format!(
-            "GET /authenticate HTTP/1.1\r\nhost: {}\r\nx-api-key: {key}\r\nconnection: close\r\n\r\n",
+            "{} HTTP/1.1\r\nhost: {}\r\nx-api-key: {key}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+            self.protocol.question(),
             self.address
         );
         stream.write_all(request.as_bytes())?;

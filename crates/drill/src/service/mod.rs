@@ -10,9 +10,12 @@
 pub mod auth_client;
 mod config;
 mod http;
+mod package;
 mod queue;
 
+pub use auth_client::Protocol;
 pub use config::{AuthAddress, ConfigError, Limits, ServiceConfig};
+pub use package::PackageError;
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -29,13 +32,16 @@ use serde_json::json;
 
 use auth_client::{AuthClient, AuthFailure};
 use http::{NoRequest, Request};
+use package::Loaded;
 use queue::Queue;
 
 /// The drills' API server: blocking threads that authenticate every request.
 ///
 /// Any path but /healthz and /stats is an API request. It asks the
 /// authentication service that [auth.ENVIRONMENT] in the configuration names,
-/// and answers 200, or 500 with the reason.
+/// and answers 200, or 500 with the reason. Packages with an extension.toml in
+/// packages/ beside the configuration, and in the folder of --deployed, are
+/// loaded at start, after the address was taken and before requests are.
 #[derive(Debug, Clone, clap::Args)]
 #[command(
     after_help = "Example:\n  plimsoll drill-service --config /srv/api/current/api.toml --listen 127.0.0.1:9001 \\\n      --environment production --host prod-a-1 --threads 8\n  plimsoll drill-service --config api.toml --check"
@@ -59,6 +65,12 @@ pub struct ServiceArgs {
     /// Serve /stats here too, on a thread of its own that no request can take
     #[arg(long, value_name = "ADDR")]
     pub stats: Option<SocketAddr>,
+    /// Packages of this host, beside those released with the configuration
+    #[arg(long, value_name = "PATH")]
+    pub deployed: Option<PathBuf>,
+    /// Where packages keep what they hold at run time
+    #[arg(long, value_name = "PATH")]
+    pub run: Option<PathBuf>,
     /// Only check the configuration: exit 0, or 1 with the place of the problem
     #[arg(long)]
     pub check: bool,
@@ -70,6 +82,9 @@ pub enum ServiceError {
     /// The configuration can't be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A package can't be loaded.
+    #[error(transparent)]
+    Package(#[from] PackageError),
     /// An argument that serving needs is missing.
     #[error("--{0} is needed to serve")]
     Missing(&'static str),
@@ -95,7 +110,9 @@ pub enum ServiceError {
 /// When the configuration or the address can't be used.
 pub async fn run(args: ServiceArgs, out: &mut (dyn Write + Send)) -> Result<(), ServiceError> {
     let config = ServiceConfig::read(&args.config, args.environment.as_ref())?;
+    let packages = package::find(&args.config, args.deployed.as_deref())?;
     if args.check {
+        packages.protocol()?;
         writeln!(
             out,
             "{}: ok, version {}",
@@ -114,7 +131,9 @@ pub async fn run(args: ServiceArgs, out: &mut (dyn Write + Send)) -> Result<(), 
     };
     let listener = bind(args.listen.ok_or(ServiceError::Missing("listen"))?)?;
     let drain = Duration::from_millis(u64::from(config.limits.drain_ms.get()));
-    let service = Service::start(config, place, listener)?;
+    // Whoever comes meanwhile waits in the kernel's backlog.
+    let packages = packages.load(args.run.as_deref())?;
+    let service = Service::start(config, place, packages, listener)?;
     writeln!(out, "listening on {}", service.address())?;
     if let Some(address) = args.stats {
         let listener = bind(address)?;
@@ -153,6 +172,8 @@ pub struct Stats {
     pub host: String,
     /// The configuration's version.
     pub version: String,
+    /// Name and version of each package that is loaded.
+    pub packages: Vec<String>,
     /// Serving threads.
     pub threads: usize,
     /// Those that hold a connection now.
@@ -179,6 +200,7 @@ pub struct Service {
 #[derive(Debug)]
 struct Shared {
     config: ServiceConfig,
+    packages: Loaded,
     host: HostName,
     auth: AuthClient,
     queue: Queue<TcpStream>,
@@ -197,16 +219,18 @@ impl Service {
     ///
     /// # Errors
     /// When the configuration lacks the environment or threads can't be started.
-    pub fn start(
+    fn start(
         config: ServiceConfig,
         place: Place,
+        packages: Loaded,
         listener: TcpListener,
     ) -> Result<Service, ServiceError> {
         let auth = config.auth_of(&place.environment, &place.config_path)?;
         let threads = place.threads.unwrap_or(config.limits.threads).get();
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
-            auth: AuthClient::new(auth, config.library_deadline()),
+            auth: AuthClient::new(auth, packages.protocol, config.library_deadline()),
+            packages,
             queue: Queue::new(usize::from(config.limits.queue.get())),
             threads: usize::from(threads),
             request_within: Duration::from_millis(u64::from(config.limits.request_within_ms.get())),
@@ -260,6 +284,7 @@ impl Shared {
         Stats {
             host: self.host.to_string(),
             version: self.config.version.clone(),
+            packages: self.packages.names.clone(),
             threads: self.threads,
             threads_busy: self.busy.load(Ordering::SeqCst),
             queued: self.queue.len(),

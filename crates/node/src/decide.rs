@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 
+use model::order::Revert;
 use model::refusal::Code;
-use model::{Digest, Generation, Phase, Refusal, Report, ReportKind, ServiceName};
+use model::{Digest, Generation, OrderKind, Phase, Refusal, Report, ReportKind, ServiceName};
 
 use crate::host::{Armed, ArmedStep, Asking, Back, Cause, Host, Slot, Work};
 use crate::message::{Input, NodeEvent, SlotEvent};
@@ -14,7 +15,8 @@ const REASON_BYTES_MAX: usize = 8192;
 /// What `input` means: events to be folded with [`crate::evolve`], in their order.
 ///
 /// # Errors
-/// An order that is stale or for somebody else; a local revert to what is not kept.
+/// An order that is stale or for somebody else; a local revert to what is not
+/// kept; a way back signed in advance for an order that is not the newest here.
 pub fn decide(host: &Host, input: Input, now: Timestamp) -> Result<Vec<NodeEvent>, Refusal> {
     let mut deciding = Deciding {
         host,
@@ -43,6 +45,7 @@ pub fn decide(host: &Host, input: Input, now: Timestamp) -> Result<Vec<NodeEvent
         } => deciding.forged(&service, generation, reason),
         Input::Outcome { id, outcome } => deciding.outcome(&id, outcome),
         Input::RevertLocal { service, to } => deciding.revert_local(&service, to)?,
+        Input::RevertInAdvance { revert } => deciding.revert_in_advance(&revert)?,
         Input::Acknowledged { through } => {
             deciding.events.push(NodeEvent::Acknowledged { through });
         }
@@ -58,7 +61,7 @@ pub(crate) struct Deciding<'a> {
     pub(crate) events: Vec<NodeEvent>,
 }
 
-impl Deciding<'_> {
+impl<'a> Deciding<'a> {
     pub(crate) fn push(&mut self, service: &ServiceName, event: SlotEvent) {
         self.events.push(NodeEvent::Slot {
             service: service.clone(),
@@ -138,36 +141,74 @@ impl Deciding<'_> {
         }
     }
 
-    fn revert_local(&mut self, service: &ServiceName, to: Option<Digest>) -> Result<(), Refusal> {
-        let Some(slot) = self.host.slots.get(service) else {
-            let known: Vec<&str> = self.host.slots.keys().map(ServiceName::as_str).collect();
-            return Err(Refusal::new(
+    fn slot_of(&self, service: &ServiceName) -> Result<&'a Slot, Refusal> {
+        let host = self.host;
+        host.slots.get(service).ok_or_else(|| {
+            let known: Vec<&str> = host.slots.keys().map(ServiceName::as_str).collect();
+            Refusal::new(
                 Code::UnknownService,
                 format!("this host does not run {service}"),
                 format!("It runs: {}.", known.join(", ")),
-            ));
-        };
+            )
+        })
+    }
+
+    fn revert_local(&mut self, service: &ServiceName, to: Option<Digest>) -> Result<(), Refusal> {
+        let slot = self.slot_of(service)?;
         let target = to.unwrap_or(slot.good);
         if !slot.kept.contains(&target) && target != slot.origin {
-            let kept: Vec<String> = slot.kept.iter().map(Digest::to_string).collect();
+            return Err(not_kept(slot, target));
+        }
+        self.by_person(slot, target, "local revert by a person");
+        Ok(())
+    }
+
+    /// It counts only while the order that it undoes is the newest here, so that
+    /// it can't be kept and replayed as a downgrade.
+    fn revert_in_advance(&mut self, revert: &Revert) -> Result<(), Refusal> {
+        let order = &revert.order;
+        self.addressed(order)?;
+        let slot = self.slot_of(&order.service)?;
+        if order.kind != OrderKind::Rollback {
             return Err(Refusal::new(
-                Code::TargetNeverGood,
-                format!("{} is not among the good bundles kept here", target.short()),
-                format!("Name one of: {}.", kept.join(", ")),
+                Code::BadRequest,
+                "what was signed in advance is no way back",
+                "Hand over the way back that was signed with the order.",
             ));
         }
-        const REASON: &str = "local revert by a person";
+        let (undoes, newest) = (order.generation, slot.fence);
+        if undoes != newest {
+            let moved = if undoes < newest {
+                format!("order {newest} came since")
+            } else {
+                format!("the newest here is order {newest}")
+            };
+            return Err(Refusal::new(
+                Code::RevertMoved,
+                format!("the way back signed in advance undoes order {undoes}, and {moved}"),
+                "Take the way back of the newest order, or none: `plimsoll agent revert --local` goes to the last good bundle of this host.",
+            ));
+        }
+        // Whoever may be gone, these bytes are here.
+        let target = order.digest;
+        if !(slot.was_good(target) && slot.keep().contains(&target)) {
+            return Err(not_kept(slot, target));
+        }
+        self.by_person(slot, target, &authority(revert));
+        Ok(())
+    }
+
+    fn by_person(&mut self, slot: &Slot, target: Digest, reason: &str) {
         if let Some(next) = &slot.next {
-            self.declined(slot, next.order.generation, Phase::Accept, REASON);
+            self.declined(slot, next.order.generation, Phase::Accept, reason);
         }
         let event = SlotEvent::TurnedBack {
             target,
             cause: Cause::Person,
             phase: slot.phase(),
-            reason: REASON.into(),
+            reason: bounded(reason),
         };
-        self.push(service, event);
-        Ok(())
+        self.push(&slot.service, event);
     }
 
     /// Another failed try: reported at the first, second, fourth and so on.
@@ -184,6 +225,26 @@ impl Deciding<'_> {
             self.report(&slot.service, slot.generation(), kind);
         }
     }
+}
+
+/// On whose word a way back was signed in advance, for people.
+pub fn authority(revert: &Revert) -> String {
+    let release = revert.order.release;
+    let approved = match revert.approved_by.as_slice() {
+        [] => String::new(),
+        [one] => format!(", approved by {one}"),
+        [others @ .., last] => format!(", approved by {} and {last}", others.join(", ")),
+    };
+    format!("authorised in advance with release {release}{approved}")
+}
+
+fn not_kept(slot: &Slot, target: Digest) -> Refusal {
+    let kept: Vec<String> = slot.kept.iter().map(Digest::to_string).collect();
+    Refusal::new(
+        Code::TargetNeverGood,
+        format!("{} is not among the good bundles kept here", target.short()),
+        format!("Name one of: {}.", kept.join(", ")),
+    )
 }
 
 /// Why the deadline was missed, in words.

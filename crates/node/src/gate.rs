@@ -18,6 +18,10 @@ use crate::message::{NodeEvent, SlotEvent};
 pub const PROVEN_MAX: usize = 128;
 
 /// What was found of the test result that an order brings.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each order, never many"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Proof {
     /// It brings none.

@@ -33,7 +33,7 @@ mod timer;
 #[cfg(test)]
 mod tests;
 
-pub use decide::decide;
+pub use decide::{authority, decide};
 pub use due::{due, is_pending, wake_at};
 pub use evolve::{OUTBOX_MAX, evolve};
 pub use gate::{PROVEN_MAX, Proof};

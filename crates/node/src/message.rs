@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use model::order::Dispatch;
+use model::order::{Dispatch, Revert};
 use model::{
     Bundle, Command, Digest, Generation, HealthCheck, HostName, Phase, Report, ReportKind,
     ServiceName, Timestamp,
@@ -64,6 +64,12 @@ pub enum Input {
         service: ServiceName,
         /// Where to, one of the kept good digests; absent: home.
         to: Option<Digest>,
+    },
+    /// A person on the host wants it back, with a way back that the control plane
+    /// signed in advance and whose signature was found to hold.
+    RevertInAdvance {
+        /// The way back.
+        revert: Revert,
     },
     /// Reports up to this number are safe.
     Acknowledged {

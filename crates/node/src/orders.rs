@@ -6,7 +6,7 @@
 
 use model::order::Dispatch;
 use model::refusal::Code;
-use model::{Generation, OrderKind, Phase, Refusal, ReportKind, ServiceName};
+use model::{Generation, Order, OrderKind, Phase, Refusal, ReportKind, ServiceName};
 
 use crate::decide::{Deciding, bounded};
 use crate::gate::Proof;
@@ -22,13 +22,7 @@ const STRANGERS_MAX: usize = 64;
 impl Deciding<'_> {
     pub(crate) fn ordered(&mut self, mut dispatch: Dispatch, proof: &Proof) -> Result<(), Refusal> {
         let order = &dispatch.order;
-        if order.host != self.host.name {
-            return Err(Refusal::new(
-                Code::UnknownHost,
-                format!("the order is for {}, not {}", order.host, self.host.name),
-                "Send each host its own orders.",
-            ));
-        }
+        self.addressed(order)?;
         let Some(slot) = self.host.slots.get(&order.service) else {
             return self.stranger(&dispatch);
         };
@@ -66,6 +60,18 @@ impl Deciding<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Orders are each host's own.
+    pub(crate) fn addressed(&self, order: &Order) -> Result<(), Refusal> {
+        if order.host == self.host.name {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            Code::UnknownHost,
+            format!("the order is for {}, not {}", order.host, self.host.name),
+            "Give each host its own orders.",
+        ))
     }
 
     fn rollback(&mut self, slot: &Slot, dispatch: Dispatch) {

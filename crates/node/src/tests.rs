@@ -1,5 +1,6 @@
 //! Given a host, when this happens, then that.
 
+mod gates;
 mod properties;
 mod stories;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
+use super::gates::statement;
 use super::*;
 use crate::{Work, is_pending, wake_at};
 
@@ -15,6 +16,12 @@ enum Happens {
         forward: bool,
         content: usize,
         bare: bool,
+        proof: Brought,
+    },
+    Gated,
+    InAdvance {
+        generation: u64,
+        to: usize,
     },
     /// An outcome for one of the effects that are due, or were.
     Outcome {
@@ -32,12 +39,52 @@ enum Happens {
     Acknowledged(u64),
 }
 
+/// What an order brings: mostly what fits, sometimes what an enemy would send.
+#[derive(Debug, Clone)]
+enum Brought {
+    Nothing,
+    Forged,
+    Result {
+        about: Option<usize>,
+        release: u64,
+        base: Option<usize>,
+        hours: i64,
+    },
+}
+
+fn brought() -> impl Strategy<Value = Brought> {
+    let about = prop::option::weighted(0.3, 0..4usize);
+    let base = prop::option::of(0..5usize);
+    let result = (about, 1..3u64, base, -2..30i64);
+    prop_oneof![
+        2 => Just(Brought::Nothing),
+        1 => Just(Brought::Forged),
+        6 => result.prop_map(|(about, release, base, hours)| Brought::Result {
+            about, release, base, hours
+        }),
+    ]
+}
+
+/// Generation 0, or one of the bundles.
+fn digest_of(at: usize) -> Digest {
+    match at {
+        0 => origin(),
+        at => bundle(CONTENTS[at - 1]).digest(),
+    }
+}
+
 const CONTENTS: [&str; 4] = ["one", "two", "three", "four"];
 
 fn happens() -> impl Strategy<Value = Happens> {
     prop_oneof![
-        4 => (0..30u64, any::<bool>(), 0..4usize, any::<bool>()).prop_map(
-            |(generation, forward, content, bare)| Happens::Order { generation, forward, content, bare }
+        4 => (0..30u64, any::<bool>(), 0..4usize, any::<bool>(), brought()).prop_map(
+            |(generation, forward, content, bare, proof)| Happens::Order {
+                generation, forward, content, bare, proof
+            }
+        ),
+        1 => Just(Happens::Gated),
+        1 => (0..30u64, 0..5usize).prop_map(
+            |(generation, to)| Happens::InAdvance { generation, to }
         ),
         20 => (any::<usize>(), prop::bool::weighted(0.1), 0..11u8).prop_map(
             |(which, stale, outcome)| Happens::Outcome { which, stale, outcome }
@@ -79,6 +126,10 @@ struct Lawful {
     seen: Vec<EffectId>,
     /// Digests of orders that were taken.
     allowed: BTreeSet<Digest>,
+    /// Digests that were good here at some time.
+    good: BTreeSet<Digest>,
+    /// Digests that a signed test result was about.
+    attested: BTreeSet<Digest>,
 }
 
 impl Lawful {
@@ -87,18 +138,23 @@ impl Lawful {
             world: World::new(),
             seen: Vec::new(),
             allowed: [origin()].into(),
+            good: [origin()].into(),
+            attested: BTreeSet::new(),
         }
     }
 
     fn happens(&mut self, event: &Happens) {
-        let fence = self.world.slot().fence;
+        let (fence, gated) = (self.world.slot().fence, self.world.host.gated);
         match event {
             Happens::Order {
                 generation,
                 forward,
                 content,
                 bare,
-            } => self.order(*generation, *forward, *content, *bare),
+                proof,
+            } => self.order(*generation, *forward, *content, *bare, proof),
+            Happens::Gated => self.world.input(Input::Gated),
+            Happens::InAdvance { generation, to } => self.in_advance(*generation, *to),
             Happens::Outcome {
                 which,
                 stale,
@@ -115,10 +171,7 @@ impl Lawful {
             }
             Happens::Restart => self.world.restart(),
             Happens::Local { to } => {
-                let to = to.map(|at| match at {
-                    0 => origin(),
-                    at => bundle(CONTENTS[at - 1]).digest(),
-                });
+                let to = to.map(digest_of);
                 let input = Input::RevertLocal { service: api(), to };
                 if let Ok(events) = decide(&self.world.host, input, self.world.now) {
                     self.world.fold(&events);
@@ -134,10 +187,58 @@ impl Lawful {
             }
         }
         assert!(self.world.slot().fence >= fence, "the fence went down");
+        assert!(self.world.host.gated || !gated, "a gate was opened");
+        if self.world.slot().settled {
+            self.good.insert(self.world.slot().running);
+        }
         self.laws();
     }
 
-    fn order(&mut self, generation: u64, forward: bool, content: usize, bare: bool) {
+    fn proof(&mut self, content: usize, brought: &Brought) -> Proof {
+        match brought {
+            Brought::Nothing => Proof::Absent,
+            Brought::Forged => Proof::Invalid {
+                reason: "forged".into(),
+            },
+            Brought::Result {
+                about,
+                release,
+                base,
+                hours,
+            } => {
+                let about = CONTENTS[about.unwrap_or(content)];
+                let mut statement = statement(about, base.map(digest_of));
+                statement.predicate.release = ReleaseId(*release);
+                statement.predicate.expires_at = start() + jiff::SignedDuration::from_hours(*hours);
+                self.attested.insert(bundle(about).digest());
+                Proof::Holds(statement)
+            }
+        }
+    }
+
+    fn in_advance(&mut self, generation: u64, to: usize) {
+        let mut order = order(generation, OrderKind::Rollback, &bundle("one")).order;
+        order.digest = digest_of(to);
+        let fits = order.generation == self.world.slot().fence;
+        let revert = model::order::Revert {
+            order,
+            approved_by: Vec::new(),
+        };
+        let input = Input::RevertInAdvance { revert };
+        if let Ok(events) = decide(&self.world.host, input, self.world.now) {
+            assert!(fits, "a way back outlived its order");
+            self.world.fold(&events);
+        }
+    }
+
+    fn order(
+        &mut self,
+        generation: u64,
+        forward: bool,
+        content: usize,
+        bare: bool,
+        brought: &Brought,
+    ) {
         let kind = if forward {
             OrderKind::Forward
         } else {
@@ -149,7 +250,9 @@ impl Lawful {
         }
         let digest = dispatch.order.digest;
         let above = dispatch.order.generation > self.world.slot().fence;
-        match decide(&self.world.host, ordered(dispatch), self.world.now) {
+        let proof = self.proof(content, brought);
+        let input = Input::Ordered { dispatch, proof };
+        match decide(&self.world.host, input, self.world.now) {
             Ok(events) => {
                 if above {
                     self.allowed.insert(digest);
@@ -186,31 +289,56 @@ impl Lawful {
                     self.allowed.contains(to) || world.slot().kept.contains(to),
                     "swap to {to}"
                 );
+                assert!(
+                    !world.host.gated || self.good.contains(to) || self.attested.contains(to),
+                    "untested bytes: swap to {to}"
+                );
             }
             if let Action::Prune { keep } = &effect.action {
                 assert!(keep.contains(&world.slot().good) && keep.contains(&world.slot().running));
             }
             self.seen.push(effect.id);
         }
-        // A rollback with a higher generation is taken up wherever the host stands.
-        let next = world.host.fence().next().0;
-        for content in ["one", "never seen before"] {
-            let back = order(next, OrderKind::Rollback, &bundle(content));
-            let mut host = world.host.clone();
-            let events = decide(&host, ordered(back), world.now).unwrap();
-            events.iter().for_each(|event| evolve(&mut host, event));
-            let slot = &host.slots[&api()];
-            assert_eq!(slot.fence, Generation(next));
-            let target = bundle(content).digest();
-            assert!(match &slot.work {
-                Work::Back(back) => back.target == target,
-                Work::Watch(watch) => watch.confirm.is_some() && slot.running == target,
-                Work::Prepare(_) | Work::Armed(_) => false,
-            });
+        // A rollback with a higher generation to what was ever good here needs nothing else.
+        for good in &self.good {
+            assert!(taken_back(world, *good, Proof::Absent), "refused {good}");
         }
+        // To other bytes a gated host goes back with a test result of any age, and else not.
+        let never = bundle("never seen before").digest();
+        let mut result = statement("never seen before", Some(never));
+        result.predicate.release = ReleaseId(77);
+        result.predicate.expires_at = start() - jiff::SignedDuration::from_hours(1);
+        assert!(taken_back(world, never, Proof::Holds(result)));
+        assert_eq!(taken_back(world, never, Proof::Absent), !world.host.gated);
         assert!(wake_at(&world.host, world.now).is_none_or(|at| at > world.now));
         assert!(world.host.outbox.len() <= crate::OUTBOX_MAX);
     }
+}
+
+/// Whether a host in this state takes up a rollback to `target`; if not, nothing but the fence moved.
+fn taken_back(world: &World, target: Digest, proof: Proof) -> bool {
+    let next = world.host.fence().next();
+    let mut dispatch = order(next.0, OrderKind::Rollback, &bundle("one"));
+    (dispatch.order.digest, dispatch.bundle) = (target, None);
+    let mut host = world.host.clone();
+    let events = decide(&host, Input::Ordered { dispatch, proof }, world.now).unwrap();
+    events.iter().for_each(|event| evolve(&mut host, event));
+    let slot = &host.slots[&api()];
+    assert_eq!(slot.fence, next);
+    let taken = match &slot.work {
+        Work::Back(back) => back.target == target && slot.generation() == next,
+        Work::Watch(watch) => {
+            watch.confirm.is_some() && slot.running == target && slot.generation() == next
+        }
+        Work::Prepare(_) | Work::Armed(_) => false,
+    };
+    let mut fenced = world.slot().clone();
+    fenced.fence = next;
+    assert!(
+        taken || *slot == fenced,
+        "declined, and yet something changed"
+    );
+    taken
 }
 
 proptest! {

@@ -3,6 +3,8 @@
 //! Invariant: every call has a deadline; [`Client::fresh`] gives one that
 //! shares no connection and no resolved name with any other.
 
+mod calls;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use model::refusal::Code;
-use model::{Digest, GatewayName, HostName, Refusal, ReleaseId, RouteTable, ServiceName, Topology};
+use model::{Digest, HostName, Refusal};
 
 use crate::api;
 use crate::sign::SecretKey;
@@ -22,6 +24,8 @@ use crate::sign::SecretKey;
 pub const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 /// How long an ordinary call may take, connection included.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// How long the static checks of a change may take: the control plane gives up before.
+pub const CHECKED_WITHIN: Duration = Duration::from_secs(60);
 /// How long a blob of the largest size may take.
 pub const BLOB_WITHIN: Duration = Duration::from_secs(600);
 /// Largest answer that is read into memory (an order carries a whole manifest).
@@ -265,10 +269,20 @@ impl Client {
         path: &str,
         body: &B,
     ) -> Result<T, ClientError> {
+        self.send_within(method, path, body, ANSWER_WITHIN).await
+    }
+
+    async fn send_within<B: Serialize, T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &B,
+        within: Duration,
+    ) -> Result<T, ClientError> {
         let body = serde_json::to_vec(body)
             .map_err(|error| ClientError::Setup(format!("request can't be written: {error}")))?;
         let request = self
-            .request(method, path, body.into(), ANSWER_WITHIN)
+            .request(method, path, body.into(), within)
             .header(CONTENT_TYPE, "application/json");
         self.send(path, request).await?.json()
     }
@@ -354,68 +368,6 @@ impl Client {
         let path = format!("/v1/agents/{host}/events");
         let request = self.request(Method::GET, &path, Bytes::new(), STREAM_MAX);
         self.open(&path, request, http::StatusCode::OK).await
-    }
-
-    /// `POST /v1/releases`.
-    ///
-    /// # Errors
-    /// See [`ClientError`].
-    pub async fn propose(
-        &self,
-        request: &api::ProposeRequest,
-    ) -> Result<api::ReleaseView, ClientError> {
-        self.post("/v1/releases", request).await
-    }
-
-    /// `GET /v1/releases/ID`, waiting up to `wait` for something other than `etag`.
-    ///
-    /// # Errors
-    /// See [`ClientError`].
-    pub async fn release(
-        &self,
-        id: ReleaseId,
-        etag: &str,
-        wait: Duration,
-    ) -> Result<Fetched<api::ReleaseView>, ClientError> {
-        self.get_newer(&format!("/v1/releases/{id}"), etag, wait)
-            .await
-    }
-
-    /// `GET /v1/releases`, newest first.
-    ///
-    /// # Errors
-    /// See [`ClientError`].
-    pub async fn releases(
-        &self,
-        service: Option<&ServiceName>,
-    ) -> Result<Vec<api::ReleaseView>, ClientError> {
-        match service {
-            Some(service) => self.get(&format!("/v1/releases?service={service}")).await,
-            None => self.get("/v1/releases").await,
-        }
-    }
-
-    /// `PUT /v1/topology`.
-    ///
-    /// # Errors
-    /// See [`ClientError`].
-    pub async fn set_topology(&self, topology: &Topology) -> Result<api::Done, ClientError> {
-        self.send_json(Method::PUT, "/v1/topology", topology).await
-    }
-
-    /// `GET /v1/gateways/NAME/routes`, waiting up to `wait` for something other than `etag`.
-    ///
-    /// # Errors
-    /// See [`ClientError`].
-    pub async fn routes(
-        &self,
-        gateway: &GatewayName,
-        environment: &model::EnvironmentName,
-        etag: &str,
-        wait: Duration,
-    ) -> Result<Fetched<RouteTable>, ClientError> {
-        let path = format!("/v1/gateways/{gateway}/routes?environment={environment}");
-        self.get_newer(&path, etag, wait).await
     }
 }
 

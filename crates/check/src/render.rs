@@ -51,25 +51,48 @@ fn one(
         paint.red(&problem.message)
     )?;
     if let Some(line) = line {
-        let line = line.trim_start_matches('\u{feff}').trim_end_matches('\r');
         let length = marked_chars(problem, text);
-        let (shown, indent, mark) = cut(line, problem.column.saturating_sub(1), length);
-        let number = problem.line.to_string();
-        let gutter = " ".repeat(number.len());
-        if !shown.trim().is_empty() {
-            writeln!(out, "  {} {shown}", paint.blue(&format!("{number} |")))?;
-            let mark = paint.red(&mark);
-            writeln!(
-                out,
-                "  {} {indent}{mark}",
-                paint.blue(&format!("{gutter} |"))
-            )?;
-        }
+        let (number, column) = (problem.line, problem.column);
+        out.push_str(&excerpt(
+            line,
+            number,
+            column,
+            length,
+            LINE_CHARS_MAX,
+            paint.colour,
+        ));
     }
     if let Some(help) = &problem.help {
         writeln!(out, "  {} {help}", paint.blue("help:"))?;
     }
     Ok(())
+}
+
+/// A source line with a mark under `length` characters from `column` (both in
+/// characters, the column from 1), in two lines that end with a line break;
+/// empty for a blank line. What is longer than `chars_max` is cut around the mark.
+pub fn excerpt(
+    line: &str,
+    number: usize,
+    column: usize,
+    length: usize,
+    chars_max: usize,
+    colour: bool,
+) -> String {
+    let paint = Paint { colour };
+    let line = line.trim_start_matches('\u{feff}').trim_end_matches('\r');
+    let (shown, indent, mark) = cut(line, column.saturating_sub(1), length, chars_max);
+    if shown.trim().is_empty() {
+        return String::new();
+    }
+    let number = number.to_string();
+    let gutter = " ".repeat(number.len());
+    format!(
+        "  {} {shown}\n  {} {indent}{}\n",
+        paint.blue(&format!("{number} |")),
+        paint.blue(&format!("{gutter} |")),
+        paint.red(&mark)
+    )
 }
 
 /// Characters of the first line of the span.
@@ -80,17 +103,17 @@ fn marked_chars(problem: &Problem, text: &str) -> usize {
 }
 
 /// The visible part of a line, the space before the mark, and the mark.
-fn cut(line: &str, column: usize, length: usize) -> (String, String, String) {
+fn cut(line: &str, column: usize, length: usize, chars_max: usize) -> (String, String, String) {
     let chars: Vec<char> = line.chars().collect();
     let column = column.min(chars.len());
-    let fits = column + length.min(LEAD_CHARS) <= LINE_CHARS_MAX;
+    let fits = column + length.min(LEAD_CHARS) <= chars_max;
     let start = if fits {
         0
     } else {
         let lead = column.saturating_sub(LEAD_CHARS);
-        lead.min(chars.len().saturating_sub(LINE_CHARS_MAX))
+        lead.min(chars.len().saturating_sub(chars_max))
     };
-    let end = chars.len().min(start + LINE_CHARS_MAX);
+    let end = chars.len().min(start + chars_max);
     let mut shown: String = chars[start..end].iter().map(|c| visible(*c)).collect();
     let mut indent: String = chars[start..column].iter().map(|c| blank(*c)).collect();
     if start > 0 {

@@ -20,6 +20,10 @@ pub struct Record {
     pub event: Event,
     /// Covers this event and, through the one before, all earlier ones.
     pub hash: Digest,
+    /// The event's bytes as they were appended: what is hashed. An older
+    /// version's event has fewer fields here than [`Record::event`] would be
+    /// written with today.
+    pub stored: String,
 }
 
 /// The hash that event 1 follows: BLAKE3 of the text `plimsoll journal 1`.
@@ -186,11 +190,12 @@ impl Walker {
 }
 
 /// The hash of one event: BLAKE3 over the canonical encoding of
-/// `{"at": …, "event": …, "prev": …, "seq": …}`.
+/// `{"at": …, "event": …, "prev": …, "seq": …}`. Who has the events of a journal
+/// from elsewhere walks the chain with this, beginning at [`genesis`].
 ///
 /// The event's canonical bytes are put in as they are, which gives the same
 /// bytes as encoding the whole anew, for any event of any version.
-fn hash(prev: &Digest, seq: u64, at: &[u8], event: &[u8]) -> Digest {
+pub fn hash(prev: &Digest, seq: u64, at: &[u8], event: &[u8]) -> Digest {
     let mut hasher = blake3::Hasher::new();
     hasher.update(b"{\"at\":\"");
     hasher.update(at);

@@ -37,7 +37,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use chain::{Damage, Problem, Record, genesis};
+pub use chain::{Damage, Problem, Record, genesis, hash};
 pub use error::{
     AppendError, ExportError, LoadSnapshotError, OpenError, ReadError, SaveSnapshotError,
     StoreError, StoreErrorKind, VerifyError,

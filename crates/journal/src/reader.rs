@@ -95,6 +95,8 @@ fn record(store: &Store, walker: &mut Walker, row: &Row<'_>) -> Result<Record, R
         at: tail.at.unwrap_or_default(),
         event,
         hash: tail.hash,
+        // It was parsed as JSON, so it is UTF-8.
+        stored: String::from_utf8_lossy(row.event).into_owned(),
     })
 }
 

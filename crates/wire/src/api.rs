@@ -73,3 +73,19 @@ pub struct JournalRecord {
     #[schema(value_type = Object)]
     pub event: model::Event,
 }
+
+/// `GET /v1/journal`: one record as it was appended, whatever its version. Its hash is over these
+/// very fields, in canonical encoding.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct StoredRecord {
+    /// Its position.
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// The chain's hash up to and with it.
+    #[schema(value_type = String)]
+    pub hash: Digest,
+    /// What happened; `type` says which kind.
+    #[schema(value_type = Object)]
+    pub event: serde_json::Value,
+}

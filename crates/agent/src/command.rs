@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +36,22 @@ impl Surroundings {
     }
 }
 
+/// How a command ended, with the end of its output.
+pub(crate) struct Ran {
+    /// Absent: it had not ended at the deadline.
+    pub(crate) status: Option<ExitStatus>,
+    pub(crate) said: String,
+}
+
+/// What becomes of processes that a command leaves behind when it ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leftovers {
+    /// A restart may have started a daemon.
+    Stay,
+    /// Nothing that a trial starts outlives it.
+    Die,
+}
+
 /// Runs a command to its end; gives the end of its output, or why it failed.
 pub(crate) async fn run(
     command: &[String],
@@ -43,6 +59,32 @@ pub(crate) async fn run(
     folder: &Path,
     deadline: Duration,
 ) -> Result<String, String> {
+    let program = command.first().map(|program| surroundings.fill(program));
+    let program = program.unwrap_or_default();
+    let ran = execute(command, surroundings, folder, deadline, Leftovers::Stay);
+    let Ran { status, said } = ran.await?;
+    let Some(status) = status else {
+        let deadline = model::Millis(u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX));
+        let quoted = quoted(&said);
+        return Err(format!("{program} was killed after {deadline}{quoted}"));
+    };
+    match status.success() {
+        true => Ok(said),
+        false => Err(format!("{program}: {status}{}", quoted(&said))),
+    }
+}
+
+/// Runs a command until it ends or the deadline kills its process group.
+///
+/// # Errors
+/// When it can't be started or waited for.
+pub(crate) async fn execute(
+    command: &[String],
+    surroundings: &Surroundings,
+    folder: &Path,
+    deadline: Duration,
+    leftovers: Leftovers,
+) -> Result<Ran, String> {
     let words: Vec<String> = command.iter().map(|word| surroundings.fill(word)).collect();
     let Some((program, arguments)) = words.split_first() else {
         return Err("the command is empty".into());
@@ -68,34 +110,30 @@ pub(crate) async fn run(
         child.stderr.take().map(|pipe| tail(pipe, output.clone())),
     ];
     let exit = tokio::time::timeout(deadline, child.wait()).await;
-    let said = |output: &Mutex<Vec<u8>>| {
-        let bytes = output.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&bytes).trim().to_owned()
+    let status = match exit {
+        Ok(Ok(status)) => {
+            match leftovers {
+                Leftovers::Stay => group.leave(),
+                Leftovers::Die => drop(group),
+            }
+            Some(status)
+        }
+        Ok(Err(error)) => return Err(format!("{program}: {error}")),
+        Err(_) => {
+            drop(group);
+            let _ = tokio::time::timeout(Duration::from_secs(1), child.wait()).await;
+            None
+        }
     };
-    let Ok(exit) = exit else {
-        drop(group);
-        let _ = tokio::time::timeout(Duration::from_secs(1), child.wait()).await;
-        readers.into_iter().flatten().for_each(|r| r.0.abort());
-        let said = said(&output);
-        let deadline = model::Millis(u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX));
-        return Err(format!(
-            "{program} was killed after {deadline}{}",
-            quoted(&said)
-        ));
-    };
-    group.leave();
     let last_words = async {
         for mut reader in readers.into_iter().flatten() {
             let _ = (&mut reader.0).await;
         }
     };
     let _ = tokio::time::timeout(LAST_WORDS, last_words).await;
-    let said = said(&output);
-    match exit {
-        Ok(status) if status.success() => Ok(said),
-        Ok(status) => Err(format!("{program}: {status}{}", quoted(&said))),
-        Err(error) => Err(format!("{program}: {error}")),
-    }
+    let bytes = output.lock().unwrap_or_else(PoisonError::into_inner);
+    let said = String::from_utf8_lossy(&bytes).trim().to_owned();
+    Ok(Ran { status, said })
 }
 
 fn quoted(said: &str) -> String {

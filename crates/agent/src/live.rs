@@ -69,7 +69,8 @@ fn read(service: &ServiceName, live: &Path) -> Result<(Bundle, Packed), AgentErr
                 PackProblem::Link { .. }
                 | PackProblem::Special { .. }
                 | PackProblem::Name { .. }
-                | PackProblem::TooMuch { .. } => problem.to_string(),
+                | PackProblem::TooMuch { .. }
+                | PackProblem::Facts { .. } => problem.to_string(),
             });
             adopt(lines.collect::<Vec<_>>().join("\n"))
         })?,

@@ -134,7 +134,8 @@ impl Store {
         self.root.join("aside").join(name)
     }
 
-    fn staging(&self) -> PathBuf {
+    /// A folder of its own for what is being built; not made yet, and gone after a crash.
+    pub(crate) fn staging(&self) -> PathBuf {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         self.root

@@ -40,7 +40,7 @@ pub(crate) fn flaw(entry: &str) -> Option<&'static str> {
 /// Whether the list could allow `host` once it is resolved: names can be checked
 /// against names, but whether a name leads into an allowed network is known only
 /// to who resolves it.
-pub(crate) fn may_allow(list: Option<&[String]>, host: &str, port: u16) -> bool {
+pub fn may_allow(list: Option<&[String]>, host: &str, port: u16) -> bool {
     if allows(list, host, None, port) {
         return true;
     }

@@ -1,0 +1,98 @@
+//! One GET over a connection of its own.
+//!
+//! Invariant: no redirect is followed, no body is read, and nothing of a name
+//! or password in the URL is sent.
+
+use http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use model::gate::ProbeVerdict;
+use reqwest::Url;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout_at;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::reach::{Answer, Limits, Miss, miss};
+use crate::error::chain;
+
+/// The head of an answer may be this long; hyper takes nothing below 8 KiB.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+
+/// Asks; `wanted` is the one good status, or any below 500.
+pub(super) async fn ask(
+    limits: &Limits,
+    url: &Url,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    wanted: Option<u16>,
+) -> Answer {
+    match timeout_at(limits.until, get(url, stream)).await {
+        Ok(Ok(status)) => judge(status, wanted),
+        Ok(Err(error)) => Err(failed(&error)),
+        Err(_) => {
+            let words = format!("connected, but no answer within {}", limits.within);
+            miss(ProbeVerdict::NoAnswer, words)
+        }
+    }
+}
+
+async fn get(
+    url: &Url,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+) -> Result<u16, hyper::Error> {
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(HEAD_BYTES_MAX);
+    let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+    // The connection's work ends with this future, and so at the deadline.
+    let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
+    let mut path = url.path().to_owned();
+    if let Some(query) = url.query() {
+        path = format!("{path}?{query}");
+    }
+    let host = match url.port() {
+        Some(port) => format!("{}:{port}", url.host_str().unwrap_or_default()),
+        None => url.host_str().unwrap_or_default().to_owned(),
+    };
+    let request = http::Request::get(path)
+        .header(HOST, host)
+        .header(
+            USER_AGENT,
+            concat!("plimsoll-probe/", env!("CARGO_PKG_VERSION")),
+        )
+        .header(ACCEPT, "*/*")
+        .header(CONNECTION, "close")
+        .body(String::new());
+    // A parsed URL's path and host are a request's: there is nothing left to be wrong.
+    let request = request.unwrap_or_default();
+    let answer = sender.send_request(request).await?;
+    Ok(answer.status().as_u16())
+}
+
+fn judge(status: u16, wanted: Option<u16>) -> Answer {
+    match wanted {
+        Some(wanted) if wanted != status => miss(
+            ProbeVerdict::WrongStatus,
+            format!("answered {status}, wanted {wanted}"),
+        ),
+        None if status >= 500 => miss(
+            ProbeVerdict::WrongStatus,
+            format!("answered {status}, wanted anything below 500"),
+        ),
+        Some(_) | None => Ok(format!("answered {status}")),
+    }
+}
+
+fn failed(error: &hyper::Error) -> Miss {
+    let (verdict, words) = if error.is_parse_too_large() {
+        let words = format!("answers with a head of more than {HEAD_BYTES_MAX} bytes");
+        (ProbeVerdict::WrongProtocol, words)
+    } else if error.is_parse() {
+        (ProbeVerdict::WrongProtocol, "answers, but not HTTP".into())
+    } else if error.is_incomplete_message() || error.is_canceled() {
+        let words = "connected, but closed without an answer".into();
+        (ProbeVerdict::NoAnswer, words)
+    } else {
+        let words = format!("connected, but broken off: {}", chain(error));
+        (ProbeVerdict::NoAnswer, words)
+    };
+    Miss { verdict, words }
+}

@@ -24,8 +24,9 @@ pub struct Exported {
 /// One record as a CloudEvent. `plimsollhash` is the event's hash; with
 /// `time`, `id` and `data` the chain can be verified from an export alone.
 pub fn cloud_event(record: &Record) -> Value {
-    // Events serialise as JSON objects by their type; there is nothing to fail on.
-    let data = serde_json::to_value(&record.event).unwrap_or_default();
+    // As it was stored: an older version's event would get fields that were never hashed.
+    // It was parsed when it was read; there is nothing to fail on.
+    let data = serde_json::from_str(&record.stored).unwrap_or_default();
     envelope(
         record.seq,
         &record.at,

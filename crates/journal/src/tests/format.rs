@@ -30,7 +30,7 @@ async fn the_hash_is_that_of_the_documented_object() {
     );
     assert_eq!(
         prev.to_string(),
-        "d7b678bf3e5c1703d7539fdd3eea44a3331cd5e766237f3b93bc58921a4a8cc1"
+        "8a3f36ad9890cd21a2ab1065ec2427ed433159ba967d69ae3f38f70dd74168dc"
     );
 }
 
@@ -67,6 +67,21 @@ async fn an_event_of_a_later_version_verifies_and_is_exported() {
     assert_eq!(seq, Seq(3));
 }
 
+/// An event of the first version has no `until`; it must not get one on its way out.
+#[tokio::test]
+async fn an_older_event_is_handed_out_as_it_was_hashed() {
+    let place = Place::with_events(0).await;
+    let body = r#"{"by":{"name":"ada","role":null},"reason":"fair","scope":{"scope":"everything"},"type":"frozen"}"#;
+    let hash = crate::hash(&genesis(), 1, b"2026-01-01T00:00:00Z", body.as_bytes());
+    place.tamper(&format!(
+        "INSERT INTO event VALUES (1, '2026-01-01T00:00:00Z', '{body}', x'{hash}')"
+    ));
+    let records = read_all(&place.open()).await;
+    assert_eq!((records[0].stored.as_str(), records[0].hash), (body, hash));
+    let value: Value = serde_json::from_str(body).unwrap();
+    assert_eq!(export::cloud_event(&records[0])["data"], value);
+}
+
 #[tokio::test]
 async fn exports_are_cloud_events() {
     let place = Place::with_events(3).await;
@@ -92,6 +107,7 @@ async fn exports_are_cloud_events() {
                 "by": {"name": "plimsoll", "role": null},
                 "scope": {"scope": "everything"},
                 "reason": "2",
+                "until": null,
             },
             "plimsollhash": records[1].hash.to_string(),
         })

@@ -581,6 +581,12 @@ impl TestRecord {
         canonical::digest(self).unwrap_or_else(|error| unreachable!("record encodes: {error}"))
     }
 
+    /// What an approval binds to: bundle (with its plan), base, rules and evidence.
+    pub fn binds(&self) -> Digest {
+        let bound = (self.digest, self.base, self.check_set, self.digest());
+        canonical::digest(&bound).unwrap_or_else(|error| unreachable!("digests encode: {error}"))
+    }
+
     /// How long going back took when it was tried.
     pub fn revert_ms(&self) -> Option<Millis> {
         let reverts = self

@@ -6,8 +6,8 @@
 //! it. Invariant: no part has a switch that says "fail"; every fault is a
 //! state of real sockets, threads and processes.
 
-pub mod api_infrastructure;
 pub mod auth;
+pub mod drills;
 pub mod load;
 pub mod outcome;
 pub mod process;

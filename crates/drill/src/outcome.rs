@@ -1,17 +1,28 @@
 //! What came out of a drill: the numbers, and what happened when.
 
+use std::time::Duration;
+
 use comfy_table::{ContentArrangement, Table, presets};
 use jiff::Timestamp;
-use model::{Event, ReleaseId};
+use model::{Event, Permille, ReleaseId};
 use serde::Serialize;
 use wire::api::JournalRecord;
+
+use crate::drills::Mode;
+use crate::load::{LoadReport, Tally};
+
+/// A tenth of a second in which this share of requests fails counts as outage.
+pub const OUTAGE_SHARE: Permille = match Permille::new(950) {
+    Some(share) => share,
+    None => Permille::ALL,
+};
 
 /// The result of a drill, as `--json` prints it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Outcome {
     /// Which drill.
     pub drill: String,
-    /// `unguarded` or `guarded`.
+    /// `unguarded`, `waves-only` or `guarded`.
     pub mode: &'static str,
     /// Requests from the change to the end.
     pub requests: Requests,
@@ -23,6 +34,10 @@ pub struct Outcome {
     pub hosts: u32,
     /// Which layer stopped it.
     pub stopped_by: Option<String>,
+    /// What its author was told, when it was refused before production.
+    pub refusal: Option<String>,
+    /// From the push to that refusal, in seconds.
+    pub refused_s: Option<f64>,
     /// From the first failed request to the decision to go back, in seconds.
     pub detect_s: Option<f64>,
     /// From that decision until every host was back, in seconds.
@@ -89,6 +104,44 @@ impl Check {
 }
 
 impl Outcome {
+    /// What customers saw; hosts, decisions and refusals are for the course to add.
+    pub fn of(
+        drill: &str,
+        mode: Mode,
+        report: &LoadReport,
+        mut timeline: Vec<Moment>,
+        checks: Vec<Check>,
+    ) -> Outcome {
+        mark_failures(&mut timeline, report);
+        Outcome {
+            drill: drill.into(),
+            mode: mode.as_str(),
+            requests: Requests {
+                total: report.total.sent,
+                failed: report.total.failed,
+            },
+            tenants: Tenants {
+                total: report.tenants.len() as u64,
+                hit: report.tenants_hit() as u64,
+            },
+            hosts_touched: 0,
+            hosts: 0,
+            stopped_by: None,
+            refusal: None,
+            refused_s: None,
+            detect_s: None,
+            rollback_s: None,
+            restored_s: report
+                .first_failed_at
+                .zip(report.last_failed_at)
+                .map(|(first, last)| seconds_between(first, last)),
+            outage_s: outage_s(report),
+            timeline,
+            passed: checks.iter().all(|check| check.ok),
+            checks,
+        }
+    }
+
     /// The outcome for people: numbers, timeline, checks.
     pub fn table(&self, recorded: &[(&str, &str)]) -> String {
         let seconds =
@@ -115,6 +168,7 @@ impl Outcome {
                 "stopped by",
                 self.stopped_by.clone().unwrap_or_else(|| "nothing".into()),
             ),
+            ("push to refusal", seconds(self.refused_s)),
             ("first failure to decision", seconds(self.detect_s)),
             ("decision to every host back", seconds(self.rollback_s)),
             ("first failure to last", seconds(self.restored_s)),
@@ -137,6 +191,9 @@ impl Outcome {
         text.push('\n');
         text.push_str(&timeline(&self.timeline));
         text.push('\n');
+        if let Some(refusal) = &self.refusal {
+            text.push_str(&format!("what the author is told:\n{refusal}\n\n"));
+        }
         for check in &self.checks {
             let mark = if check.ok { "ok  " } else { "FAIL" };
             text.push_str(&format!("{mark} {}: {}\n", check.what, check.seen));
@@ -171,6 +228,34 @@ pub fn trimmed(table: &Table) -> String {
 /// Seconds from `a` to `b`, with their fraction.
 pub fn seconds_between(a: Timestamp, b: Timestamp) -> f64 {
     b.duration_since(a).as_secs_f64()
+}
+
+/// The longest time in which nearly all requests failed, in seconds.
+pub fn outage_s(report: &LoadReport) -> f64 {
+    report
+        .longest_outage(OUTAGE_SHARE)
+        .map_or(0.0, |(_, length)| length.as_secs_f64())
+}
+
+/// The last two seconds whose requests have all ended.
+pub fn tail(report: &LoadReport) -> Tally {
+    let end = report.taken_at;
+    let start = end.checked_sub(Duration::from_secs(2)).unwrap_or(end);
+    report.between(start, end)
+}
+
+fn mark_failures(timeline: &mut Vec<Moment>, report: &LoadReport) {
+    let marks = [
+        (report.first_failed_at, "first"),
+        (report.last_failed_at, "last"),
+    ];
+    for (at, which) in marks {
+        timeline.extend(at.map(|at| Moment {
+            at,
+            event: format!("{which} request fails"),
+        }));
+    }
+    timeline.sort_by_key(|moment| moment.at);
 }
 
 /// What the journal tells of one release, for a timeline.

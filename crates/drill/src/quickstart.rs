@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use wire::api::ReleaseView;
 
-use crate::api_infrastructure::{RATE_PER_S, TENANTS, customers};
+use crate::drills::{RATE_PER_S, TENANTS, customers};
 use crate::load::{LoadHandle, LoadReport};
 use crate::outcome::{seconds_between, trimmed};
 use crate::world::{Shape, World};

@@ -20,9 +20,11 @@ use wire::{Client, Identity};
 
 use crate::process::Process;
 
-pub use shape::{Place, Shape};
+pub use package::{Package, Relations};
+pub use shape::{AUTH_RUNTIME, Place, Shape};
 use shape::{free_ports, places};
 
+mod package;
 mod project;
 mod shape;
 
@@ -46,8 +48,10 @@ pub struct World {
     pub client: Client,
     /// Where customers send requests.
     pub gateway: SocketAddr,
-    /// Where authentication works.
+    /// Where production's authentication works.
     pub auth: SocketAddr,
+    /// Where the test environment's does.
+    pub auth_test: SocketAddr,
     /// Where connections are taken and nobody ever answers.
     pub blackhole: SocketAddr,
     control: SocketAddr,
@@ -78,9 +82,9 @@ impl World {
             None => std::env::current_exe().context("where is this program?")?,
         };
         let count = shape.test_hosts + shape.zones.iter().map(|(_, count)| count).sum::<usize>();
-        let ports = free_ports(2 * count + 5)?;
-        let (control, fixed) = (ports[0], &ports[1..5]);
-        let hosts = places(&folder, &shape, &ports[5..])?;
+        let ports = free_ports(2 * count + 6)?;
+        let (control, fixed) = (ports[0], &ports[1..6]);
+        let hosts = places(&folder, &shape, &ports[6..])?;
         let mut world = World {
             program,
             processes: BTreeMap::new(),
@@ -89,7 +93,8 @@ impl World {
             gateway: fixed[0],
             admin: fixed[1],
             auth: fixed[2],
-            blackhole: fixed[3],
+            auth_test: fixed[3],
+            blackhole: fixed[4],
             control,
             gateway_token: String::new(),
             shape,
@@ -100,16 +105,23 @@ impl World {
     }
 
     async fn bring_up(&mut self, tell: &mut dyn FnMut(&str)) -> Result<()> {
-        tell("authentication service, and an address where nobody answers");
-        let auth = self.auth.to_string();
-        self.run("auth", &["drill-auth", "--listen", &auth], &[])?;
+        tell("authentication services, and an address where nobody answers");
+        for (name, address, environment) in [
+            ("auth", self.auth, "production"),
+            ("auth-test", self.auth_test, "test"),
+        ] {
+            let api = self.shape.auth_api(environment).to_string();
+            let address = address.to_string();
+            let args = ["drill-auth", "--listen", &address, "--api", &api];
+            self.run(name, &args, &[])?;
+        }
         let blackhole = self.blackhole.to_string();
         self.run(
             "blackhole",
             &["drill-auth", "--blackhole", "--listen", &blackhole],
             &[],
         )?;
-        self.write_project()?;
+        self.write_project(&[])?;
         self.write_config("1", self.auth)?;
         tell("control plane");
         self.start_control()?;
@@ -217,6 +229,11 @@ impl World {
             self.folder.join("project/config/service.toml"),
             live.join("service.toml"),
         )?;
+        self.deploy(place)?;
+        let (deployed, run) = (
+            text(&place.folder.join("deployed")),
+            text(&place.folder.join("run")),
+        );
         let (state, config) = (
             text(&place.folder.join("init")),
             text(&live.join("service.toml")),
@@ -243,6 +260,10 @@ impl World {
             &host,
             "--stats",
             &stats,
+            "--deployed",
+            &deployed,
+            "--run",
+            &run,
         ]);
         self.run(&format!("init-{host}"), &args, &[])
     }
@@ -416,15 +437,16 @@ impl World {
         command.output().await.context("plimsoll push")
     }
 
-    /// What the reports tell of: the configuration goes straight onto these
+    /// What the reports tell of: configuration and packages go straight onto these
     /// hosts, past every gate and wave, and their servers are restarted.
     ///
     /// # Errors
     /// When a file can't be written or a restart can't be asked for.
-    pub async fn push_directly(&self, hosts: &[Place]) -> Result<()> {
+    pub async fn push_directly(&self, hosts: &[Place], packages: &[Package]) -> Result<()> {
         let config = self.folder.join("project/config/service.toml");
         for place in hosts {
             std::fs::copy(&config, place.folder.join("live/service.toml"))?;
+            World::install_directly(place, packages)?;
         }
         let restarts = hosts.iter().map(|place| {
             let state = place.folder.join("init");

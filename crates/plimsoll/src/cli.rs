@@ -144,7 +144,7 @@ pub(crate) enum Command {
     Journal(JournalArgs),
     /// Run an incident report: a real outage, and what contains it
     #[command(
-        after_help = "Examples:\n  plimsoll drill api-infrastructure\n  plimsoll drill api-infrastructure --unguarded\n  plimsoll drill api-infrastructure --json"
+        after_help = "Examples:\n  plimsoll drill\n  plimsoll drill web-01\n  plimsoll drill web-01 --waves-only\n  plimsoll drill api-infrastructure --unguarded --json\n\nDrills: api-infrastructure, hairlinegenius-api, ninaz-hairline-api, web-01."
     )]
     Drill(DrillArgs),
     /// Run the control plane
@@ -216,6 +216,9 @@ pub(crate) struct DrillArgs {
     /// All gates and waves off: the outage must happen as it was recorded
     #[arg(long)]
     pub(crate) unguarded: bool,
+    /// All gates off, waves and judge on: the outage must stay small
+    #[arg(long, conflicts_with = "unguarded")]
+    pub(crate) waves_only: bool,
     /// Answer in JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -5,7 +5,18 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 
-use super::{World, text};
+use super::{Package, World, text};
+
+/// The schema of service.toml, as its makers would write it.
+const SCHEMA: &str = include_str!("service.schema.json");
+
+/// What operators demand of the service's changes.
+const GATES: &str = r#"
+[service.api.checks]
+schemas = { "service.toml" = "schemas/service.schema.json" }
+rehearsal = { load = { url = "http://${address}/v1/orders", rate = 50 }, revert_within = "30s" }
+hostile = true
+"#;
 
 impl World {
     /// The configuration that is released: which authentication service
@@ -17,13 +28,14 @@ impl World {
     pub fn write_config(&self, version: &str, production_auth: SocketAddr) -> Result<()> {
         let config = format!(
             "version = \"{version}\"\nwork_ms = 5\n\n[auth.test]\naddress = \"{}\"\n\n[auth.production]\naddress = \"{production_auth}\"\n",
-            self.auth
+            self.auth_test
         );
         let path = self.folder.join("project/config/service.toml");
         std::fs::write(&path, config).with_context(|| path.display().to_string())
     }
 
-    pub(super) fn write_project(&self) -> Result<()> {
+    /// plimsoll.toml, for a release with these packages.
+    pub(super) fn write_project(&self, packages: &[Package]) -> Result<()> {
         let program = text(&self.program);
         let hosts = text(&self.folder.join("hosts"));
         let waves: Vec<String> = self
@@ -68,7 +80,42 @@ confirm_within = "20s"
             self.shape.bake_s,
             self.shape.requests_min,
         );
-        for environment in ["test", "production"] {
+        for package in packages {
+            let _ = write!(
+                project,
+                "\n[service.api.packages.{name}]\nversion = \"{}\"\narchive = \"dist/{name}.tar\"\n",
+                package.version,
+                name = package.name
+            );
+        }
+        if self.shape.gates {
+            self.write_gates(&mut project)?;
+        }
+        self.write_fleet(&mut project);
+        std::fs::write(self.folder.join("project/plimsoll.toml"), project)?;
+        Ok(())
+    }
+
+    /// What a change must pass before production, and what is known of the hosts.
+    fn write_gates(&self, project: &mut String) -> Result<()> {
+        let schemas = self.folder.join("project/schemas");
+        std::fs::create_dir_all(&schemas)?;
+        std::fs::write(schemas.join("service.schema.json"), SCHEMA)?;
+        project.push_str(GATES);
+        for (class, packages) in [("lab", &self.shape.lab), ("web", &self.shape.web)] {
+            let _ = write!(project, "\n[class.{class}.packages]\n");
+            for package in packages {
+                project.push_str(&package.declared());
+            }
+        }
+        for package in &self.shape.catalog {
+            project.push_str(&package.listed());
+        }
+        Ok(())
+    }
+
+    fn write_fleet(&self, project: &mut String) {
+        for (environment, class) in [("test", "lab"), ("production", "web")] {
             let _ = write!(project, "\n[[environment]]\nname = \"{environment}\"\n");
             for place in self
                 .hosts
@@ -80,9 +127,10 @@ confirm_within = "20s"
                     "\n[[environment.host]]\nname = \"{}\"\nzone = \"{}\"\naddress = \"{}\"\n",
                     place.name, place.zone, place.address
                 );
+                if self.shape.gates {
+                    let _ = writeln!(project, "class = \"{class}\"");
+                }
             }
         }
-        std::fs::write(self.folder.join("project/plimsoll.toml"), project)?;
-        Ok(())
     }
 }

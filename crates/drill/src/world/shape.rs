@@ -6,6 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use model::HostName;
 
+use super::package::Package;
+
+/// The package whose version is the authentication service's.
+pub const AUTH_RUNTIME: &str = "auth-runtime";
+
 /// What the fleet looks like.
 #[derive(Debug, Clone)]
 pub struct Shape {
@@ -21,6 +26,14 @@ pub struct Shape {
     pub requests_min: u64,
     /// Restart servers that stop answering, as an orchestrator does.
     pub watchdog: bool,
+    /// Every gate on: rules for the configuration, what is deployed, rehearsal.
+    pub gates: bool,
+    /// What hosts of the test environment have beside the service.
+    pub lab: Vec<Package>,
+    /// What production hosts have.
+    pub web: Vec<Package>,
+    /// Versions that could be deployed, for whoever explains a conflict.
+    pub catalog: Vec<Package>,
     /// The `plimsoll` to start; this very program when absent.
     pub program: Option<PathBuf>,
 }
@@ -34,8 +47,32 @@ impl Default for Shape {
             bake_s: 3,
             requests_min: 5,
             watchdog: false,
+            gates: false,
+            lab: Vec::new(),
+            web: Vec::new(),
+            catalog: Vec::new(),
             program: None,
         }
+    }
+}
+
+impl Shape {
+    /// What hosts of an environment have beside the service.
+    pub(super) fn deployed(&self, environment: &str) -> &[Package] {
+        if environment == "test" {
+            &self.lab
+        } else {
+            &self.web
+        }
+    }
+
+    /// Which version of its protocol an environment's authentication service
+    /// speaks: that of the runtime which is deployed there, or the first.
+    pub(super) fn auth_api(&self, environment: &str) -> u64 {
+        let runtime = self.deployed(environment);
+        let runtime = runtime.iter().find(|package| package.name == AUTH_RUNTIME);
+        let major = runtime.and_then(|package| package.version.split('.').next()?.parse().ok());
+        major.unwrap_or(1)
     }
 }
 

@@ -41,8 +41,8 @@ pub(crate) fn shape(zones: &[(&'static str, usize)]) -> Result<Shape> {
         waves: vec!["1 host at 10%", "zone", "each zone"],
         bake_s: 1,
         requests_min: 3,
-        watchdog: false,
         program: Some(program::path()?),
+        ..Shape::default()
     })
 }
 

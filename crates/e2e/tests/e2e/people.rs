@@ -147,7 +147,7 @@ async fn a_rollback_mends_what_was_changed_by_hand() -> Result<()> {
             fleet.write_good("by-hand")?;
             fleet
                 .world
-                .push_directly(std::slice::from_ref(&place))
+                .push_directly(std::slice::from_ref(&place), &[])
                 .await?;
             until_so("the host runs what nobody released", s(15), async || {
                 Ok(served(&place).await.as_deref() == Some("by-hand"))

@@ -6,7 +6,7 @@ use drill::auth::AuthArgs;
 use drill::service::ServiceArgs;
 use drill::supervise::SuperviseArgs;
 
-use drill::api_infrastructure;
+use drill::drills::{self, Mode};
 
 use crate::cli::{DrillArgs, QuickstartArgs};
 use crate::commands::serve::stop_signal;
@@ -91,17 +91,22 @@ Ctrl-C ends it all.",
 
 pub(crate) async fn drill(args: DrillArgs) -> Result<ExitCode, Failure> {
     let Some(name) = &args.name else {
-        println!(
-            "{:<20} wrong authentication address, library without deadline: every serving thread is consumed",
-            api_infrastructure::NAME
-        );
+        for drill in &drills::ALL {
+            println!("{:<20} {}", drill.name, drill.summary);
+        }
         return Ok(ExitCode::SUCCESS);
     };
-    if name != api_infrastructure::NAME {
+    let Some(drill) = drills::find(name) else {
+        let names: Vec<&str> = drills::ALL.iter().map(|drill| drill.name).collect();
         return Err(Failure::broken(format!("there is no drill {name}"))
-            .next(format!("There is: {}.", api_infrastructure::NAME))
+            .next(format!("There are: {}.", names.join(", ")))
             .with_json(args.json));
-    }
+    };
+    let mode = match (args.unguarded, args.waves_only) {
+        (true, _) => Mode::Unguarded,
+        (false, true) => Mode::WavesOnly,
+        (false, false) => Mode::Guarded,
+    };
     let mut stop = stop_signal()?;
     let folder = tempfile::Builder::new()
         .prefix("plimsoll-drill-")
@@ -114,7 +119,7 @@ pub(crate) async fn drill(args: DrillArgs) -> Result<ExitCode, Failure> {
         }
     };
     let outcome = tokio::select! {
-        outcome = api_infrastructure::run(folder.path(), !args.unguarded, &mut tell) => outcome,
+        outcome = drill.run(folder.path(), mode, &mut tell) => outcome,
         _ = stop.wait_for(|stop| *stop) => return Err(Failure::broken("stopped before the outcome")),
     };
     if args.keep || outcome.is_err() {
@@ -127,7 +132,7 @@ pub(crate) async fn drill(args: DrillArgs) -> Result<ExitCode, Failure> {
     if args.json {
         output::json(&outcome)?;
     } else {
-        println!("{}", outcome.table(api_infrastructure::RECORDED));
+        println!("{}", outcome.table(drill.recorded));
     }
     Ok(ExitCode::from(if outcome.passed { 0 } else { BROKEN }))
 }
@@ -135,4 +140,21 @@ pub(crate) async fn drill(args: DrillArgs) -> Result<ExitCode, Failure> {
 /// An error with its causes.
 fn failure(error: impl std::fmt::Display) -> Failure {
     Failure::broken(format!("{error:#}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn help_names_every_drill() {
+        let mut cli = crate::cli::Cli::command();
+        let help = cli
+            .find_subcommand_mut("drill")
+            .map(clap::Command::render_long_help);
+        let help = help.map(|help| help.to_string()).unwrap_or_default();
+        for drill in &drill::drills::ALL {
+            assert!(help.contains(drill.name), "{help}");
+        }
+    }
 }

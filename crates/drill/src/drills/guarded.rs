@@ -1,0 +1,239 @@
+//! The course with every gate on: the change must not reach production.
+//!
+//! Invariant: that no host was touched is read from the hosts and from the
+//! journal, not from what the refusal says.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use model::{Event, GateState};
+use wire::api::{JournalRecord, ReleaseView};
+
+use super::waves::decision;
+use super::{AFTER, BEFORE, Drill, Mode, customers, last_line};
+use crate::load::LoadReport;
+use crate::outcome::{Check, Moment, Outcome, from_journal, seconds_between};
+use crate::world::{Place, World};
+
+/// A refusal that takes longer comes from somebody who could have deployed
+/// meanwhile: test, rehearsal and probes together are over by then.
+const REFUSED_WITHIN_S: f64 = 120.0;
+
+/// How the change was stopped.
+struct Refused {
+    at: Timestamp,
+    /// Which gate.
+    gate: String,
+    /// Everything that its author is told.
+    words: String,
+    /// The release, if it became one.
+    release: Option<ReleaseView>,
+}
+
+pub(super) async fn run(
+    drill: &Drill,
+    world: &World,
+    tell: &mut dyn FnMut(&str),
+) -> Result<Outcome> {
+    let hosts: Vec<Place> = world.production().cloned().collect();
+    let before = live(&hosts)?;
+    let load = customers(world)?;
+    tokio::time::sleep(BEFORE).await;
+    tell("pushing the change, with every gate on");
+    let pushed_at = Timestamp::now();
+    drill.fault.write(world)?;
+    let pushed = world.push(drill.message).await?;
+    let answered_at = Timestamp::now();
+    let records: Vec<JournalRecord> = world.client.get("/v1/journal?limit=1000").await?;
+    let refused = refusal(last_line(&pushed)?, &records, answered_at)?;
+    tokio::time::sleep(AFTER).await;
+    let report = load.stop().await;
+    let changed: Vec<bool> = live(&hosts)?
+        .iter()
+        .zip(&before)
+        .map(|(now, before)| now != before)
+        .collect();
+    let ordered = ordered(&records, &hosts);
+    let touched = hosts
+        .iter()
+        .zip(changed)
+        .filter(|(place, changed)| *changed || ordered.contains(place.name.as_str()))
+        .count();
+    let mut timeline = vec![Moment {
+        at: pushed_at,
+        event: format!("plimsoll push: {}", drill.message),
+    }];
+    match refused
+        .as_ref()
+        .and_then(|refused| refused.release.as_ref())
+    {
+        Some(release) => timeline.extend(from_journal(&records, release.id)),
+        None => timeline.extend(refused.as_ref().map(|refused| Moment {
+            at: refused.at,
+            event: format!("refused ({})", refused.gate),
+        })),
+    }
+    let took = |refused: &Refused| seconds_between(pushed_at, refused.at);
+    let checks = checks(
+        drill,
+        world,
+        &report,
+        touched,
+        refused.as_ref().map(|refused| (refused, took(refused))),
+    );
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    Ok(Outcome {
+        hosts_touched: count(touched),
+        hosts: count(hosts.len()),
+        refused_s: refused.as_ref().map(took),
+        stopped_by: refused.as_ref().map(|refused| refused.gate.clone()),
+        refusal: refused.map(|refused| refused.words),
+        ..Outcome::of(drill.name, Mode::Guarded, &report, timeline, checks)
+    })
+}
+
+fn checks(
+    drill: &Drill,
+    world: &World,
+    report: &LoadReport,
+    touched: usize,
+    refused: Option<(&Refused, f64)>,
+) -> Vec<Check> {
+    let (cause, names) = drill.fault.cause(world);
+    let words = refused.map_or("", |(refused, _)| refused.words.as_str());
+    let unnamed: Vec<&str> = names
+        .iter()
+        .map(String::as_str)
+        .filter(|name| !words.contains(name))
+        .collect();
+    let took = refused.map(|(_, took)| took);
+    vec![
+        Check::new(
+            "no request of customers failed",
+            format!("{} of {}", report.total.failed, report.total.sent),
+            report.total.failed == 0 && report.total.sent > 0,
+        ),
+        Check::new(
+            "no production host touched",
+            touched.to_string(),
+            touched == 0,
+        ),
+        Check::new(
+            cause,
+            if unnamed.is_empty() {
+                names.join(", ")
+            } else {
+                format!("not {}", unnamed.join(", "))
+            },
+            unnamed.is_empty(),
+        ),
+        Check::new(
+            "refused in good time",
+            took.map_or_else(
+                || "not refused".into(),
+                |s| format!("{s:.1} s after the push"),
+            ),
+            took.is_some_and(|took| took <= REFUSED_WITHIN_S),
+        ),
+    ]
+}
+
+/// What `plimsoll push` said in the end, as a refusal; none when the release became good.
+fn refusal(
+    said: &[u8],
+    records: &[JournalRecord],
+    answered_at: Timestamp,
+) -> Result<Option<Refused>> {
+    let value: serde_json::Value = serde_json::from_slice(said)
+        .with_context(|| format!("plimsoll push said {}", String::from_utf8_lossy(said)))?;
+    if value.get("stages").is_none() {
+        let mut words = Vec::new();
+        texts(&value, &mut words);
+        let gate = value.pointer("/findings/0/gate").or(value.get("code"));
+        return Ok(Some(Refused {
+            at: answered_at,
+            gate: gate
+                .and_then(|gate| gate.as_str())
+                .unwrap_or("plimsoll")
+                .to_owned(),
+            words: words.join("\n"),
+            release: None,
+        }));
+    }
+    let release: ReleaseView = serde_json::from_value(value)?;
+    let Some(rollback) = &release.rollback else {
+        return Ok(None);
+    };
+    let failed = release
+        .gates
+        .iter()
+        .filter(|look| look.state == GateState::Failed);
+    let mut words = vec![rollback.reason.clone()];
+    words.extend(failed.clone().map(|look| look.detail.clone()));
+    let gate = failed.clone().next().map(|look| look.gate.to_string());
+    let decided = decision(records, release.id);
+    let (at, by) = decided.unwrap_or((answered_at, "plimsoll".into()));
+    Ok(Some(Refused {
+        at,
+        gate: gate.unwrap_or(by),
+        words: words.join("\n"),
+        release: Some(release),
+    }))
+}
+
+/// Every text in an answer, top to bottom.
+fn texts(value: &serde_json::Value, into: &mut Vec<String>) {
+    match value {
+        serde_json::Value::String(text) => into.push(text.clone()),
+        serde_json::Value::Array(values) => values.iter().for_each(|value| texts(value, into)),
+        serde_json::Value::Object(fields) => fields.values().for_each(|value| texts(value, into)),
+        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {}
+    }
+}
+
+/// Production hosts that were told to run something.
+fn ordered(records: &[JournalRecord], hosts: &[Place]) -> BTreeSet<String> {
+    let orders = records.iter().filter_map(|record| match &record.event {
+        Event::HostOrdered { order } => Some(order.host.to_string()),
+        _ => None,
+    });
+    let hosts: BTreeSet<&str> = hosts.iter().map(|place| place.name.as_str()).collect();
+    orders
+        .filter(|host| hosts.contains(host.as_str()))
+        .collect()
+}
+
+/// What is live on a host.
+#[derive(PartialEq, Eq)]
+struct Live {
+    config: Vec<u8>,
+    /// Where the live path leads.
+    tree: PathBuf,
+    packages: BTreeSet<String>,
+}
+
+fn live(hosts: &[Place]) -> Result<Vec<Live>> {
+    let read = |live: &Path| -> std::io::Result<Live> {
+        let packages = match std::fs::read_dir(live.join("packages")) {
+            Ok(entries) => entries
+                .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+                .collect::<std::io::Result<_>>()?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeSet::new(),
+            Err(error) => return Err(error),
+        };
+        Ok(Live {
+            config: std::fs::read(live.join("service.toml"))?,
+            tree: live.canonicalize()?,
+            packages,
+        })
+    };
+    hosts
+        .iter()
+        .map(|place| {
+            let live = place.folder.join("live");
+            read(&live).with_context(|| live.display().to_string())
+        })
+        .collect()
+}

@@ -18,9 +18,7 @@ mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{
-    Bundle, CatalogEntry, Finding, Gate, PackageFacts, PackageName, Severity,
-};
+use model::{Bundle, CatalogEntry, Finding, Gate, PackageFacts, PackageName, Severity};
 
 pub use facts::{range, version};
 pub use places::places;
@@ -118,7 +116,8 @@ fn readable(bundle: &Bundle) -> (Bundle, Vec<Finding>) {
         ranges.retain(|feature, text| {
             let fine = range(text).is_some();
             if !fine {
-                let message = format!("{who} {verb} {feature} {text:?}, which is no version range.");
+                let message =
+                    format!("{who} {verb} {feature} {text:?}, which is no version range.");
                 let help = "write a range like \"^2\", \">=2, <3\", \"~1.4\" or \"*\"";
                 found.push(finding(message, help.to_owned()));
             }
@@ -157,7 +156,10 @@ fn at_place(bundle: &Bundle, place: &Place, catalog: &[CatalogEntry]) -> Vec<Tol
     let universe = Universe::new(bundle, place, catalog);
     let Some(conflicts) = conflicts(&universe) else {
         return vec![Told {
-            message: format!("On {}, it takes too long to compare everything.", words::LABEL),
+            message: format!(
+                "On {}, it takes too long to compare everything.",
+                words::LABEL
+            ),
             help: "require and conflict with fewer packages".to_owned(),
         }];
     };

@@ -10,7 +10,7 @@
 
 use std::cell::Cell;
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use pubgrub::{
     PubGrubError, Ranges,
 };
 
-use super::universe::{Choice, Rule, Subject, Universe};
+use super::universe::{Rule, Subject, Universe};
 
 /// The solver gives up after so many steps for each package and requirement:
 /// with nothing to choose it takes two, and a search for suggestions that takes
@@ -72,9 +72,17 @@ pub(super) enum Step {
     /// Nothing known meets it.
     Unmet { need: usize },
     /// It is met only with these candidates of the slot.
-    MetBy { need: usize, slot: usize, candidates: Vec<usize> },
+    MetBy {
+        need: usize,
+        slot: usize,
+        candidates: Vec<usize>,
+    },
     /// These candidates of a slot don't go with what the other may be.
-    Apart { slot: usize, candidates: Vec<usize>, other: usize },
+    Apart {
+        slot: usize,
+        candidates: Vec<usize>,
+        other: usize,
+    },
 }
 
 /// Who needs something.
@@ -94,13 +102,7 @@ pub(super) fn solve(
     free: &BTreeSet<usize>,
     waived: &BTreeSet<Rule>,
 ) -> Answer {
-    let items = universe.slots.len() + universe.needs.len() + 1;
-    let provider = Provider {
-        universe,
-        free,
-        waived,
-        steps_left: Cell::new(items.saturating_mul(STEPS_PER_ITEM_MAX)),
-    };
+    let provider = Provider::new(universe, free, waived);
     match pubgrub::resolve(&provider, Item::Change, 0u32) {
         Ok(chosen) => {
             let chosen: BTreeSet<(Item, u32)> = chosen.into_iter().collect();
@@ -128,10 +130,78 @@ struct Provider<'u> {
     universe: &'u Universe,
     free: &'u BTreeSet<usize>,
     waived: &'u BTreeSet<Rule>,
+    /// What the change as a whole depends on.
+    root: Vec<(Item, Set)>,
+    /// By slot and candidate; those that depend on nothing are left out.
+    packages: BTreeMap<(usize, usize), Vec<(Item, Set)>>,
     steps_left: Cell<usize>,
 }
 
-impl Provider<'_> {
+impl<'u> Provider<'u> {
+    /// What holds whatever moves is left out: of a thousand packages that fit,
+    /// the solver sees the few that something may come to depend on.
+    fn new(
+        universe: &'u Universe,
+        free: &'u BTreeSet<usize>,
+        waived: &'u BTreeSet<Rule>,
+    ) -> Provider<'u> {
+        let mut provider = Provider {
+            universe,
+            free,
+            waived,
+            root: Vec::new(),
+            packages: BTreeMap::new(),
+            steps_left: Cell::new(0),
+        };
+        let mut seen: BTreeSet<usize> = free.clone();
+        for (slot, it) in universe.slots.iter().enumerate() {
+            let candidates = if free.contains(&slot) {
+                it.candidates.len()
+            } else {
+                1
+            };
+            for candidate in 0..candidates {
+                let needed = provider.of_package(slot, candidate);
+                if needed.is_empty() {
+                    continue;
+                }
+                seen.insert(slot);
+                provider.see(&needed, &mut seen);
+                provider.packages.insert((slot, candidate), needed);
+            }
+        }
+        let files = universe.files.iter().copied();
+        let files = files.filter(|need| provider.is_open(Subject::Files, *need));
+        let files: Vec<(Item, Set)> = files.map(|need| (Item::Need(need), Set::full())).collect();
+        provider.see(&files, &mut seen);
+        let stay = seen.iter().map(|slot| {
+            let range = match free.contains(slot) {
+                true => Set::full(),
+                false => Set::singleton(0u32),
+            };
+            (Item::Package(*slot), range)
+        });
+        provider.root = stay.chain(files).collect();
+        let items = seen.len() + universe.needs.len() + 1;
+        provider.steps_left = Cell::new(items.saturating_mul(STEPS_PER_ITEM_MAX));
+        provider
+    }
+
+    /// Notes the slots that a dependency could come to.
+    fn see(&self, needed: &[(Item, Set)], seen: &mut BTreeSet<usize>) {
+        for (item, _) in needed {
+            match item {
+                Item::Change => {}
+                Item::Package(slot) => {
+                    seen.insert(*slot);
+                }
+                Item::Need(need) => {
+                    seen.extend(self.universe.meeting(*need).iter().map(|(slot, _)| *slot));
+                }
+            }
+        }
+    }
+
     fn versions(&self, item: Item) -> usize {
         match item {
             Item::Change => 1,
@@ -139,35 +209,19 @@ impl Provider<'_> {
                 let slot = self.universe.slots.get(slot);
                 slot.map_or(0, |slot| slot.candidates.len())
             }
-            Item::Need(need) => self.alternatives(need).len(),
+            Item::Need(need) => self.universe.meeting(need).len(),
         }
-    }
-
-    /// Who could meet a requirement: first who does without any move.
-    fn alternatives(&self, need: usize) -> Vec<Choice> {
-        let need = self.universe.needs.get(need);
-        let mut choices = need.map_or(Vec::new(), |need| self.universe.meeting(need));
-        choices.sort_by_key(|(slot, candidates)| (candidates.first().copied(), *slot));
-        choices
     }
 
     fn holds(&self, rule: Rule) -> bool {
         !self.universe.excused.contains(&rule) && !self.waived.contains(&rule)
     }
 
-    fn of_change(&self) -> Vec<(Item, Set)> {
-        let universe = self.universe;
-        let stay = (0..universe.slots.len()).map(|at| {
-            let range = match self.free.contains(&at) {
-                true => Set::full(),
-                false => Set::singleton(0u32),
-            };
-            (Item::Package(at), range)
-        });
-        let files = universe.files.iter();
-        let files = files.filter(|need| self.holds(Rule::Need(Subject::Files, **need)));
-        stay.chain(files.map(|need| (Item::Need(*need), Set::full())))
-            .collect()
+    /// Whether a requirement must be asked for: it must hold, and nothing that stays meets it.
+    fn is_open(&self, subject: Subject, need: usize) -> bool {
+        let mut choices = self.universe.meeting(need).iter();
+        let met = choices.any(|(slot, fit)| fit.first() == Some(&0) && !self.free.contains(slot));
+        !met && self.holds(Rule::Need(subject, need))
     }
 
     fn of_package(&self, slot: usize, candidate: usize) -> Vec<(Item, Set)> {
@@ -177,15 +231,19 @@ impl Provider<'_> {
         let subject = Subject::Package { slot, candidate };
         let needs = part.requires.iter().filter_map(|need| {
             let need = self.universe.need(need)?;
-            let holds = self.holds(Rule::Need(subject, need));
-            holds.then_some((Item::Need(need), Set::full()))
+            let open = self.is_open(subject, need);
+            open.then_some((Item::Need(need), Set::full()))
         });
-        let apart = self.universe.apart_from(slot, part).into_iter();
-        let apart = apart.filter_map(|(other, mut hit)| {
-            if !self.holds(Rule::Apart(subject, other)) {
+        let apart = self.universe.apart_from(slot, candidate).iter();
+        let apart = apart.filter_map(|(other, hit)| {
+            let mut hit = hit.clone();
+            if !self.holds(Rule::Apart(subject, *other)) {
                 hit.retain(|candidate| *candidate != 0);
             }
-            (!hit.is_empty()).then(|| (Item::Package(other), set(&hit).complement()))
+            if !self.free.contains(other) {
+                hit.retain(|candidate| *candidate == 0);
+            }
+            (!hit.is_empty()).then(|| (Item::Package(*other), set(&hit).complement()))
         });
         needs.chain(apart).collect()
     }
@@ -227,11 +285,14 @@ impl DependencyProvider for Provider<'_> {
     ) -> Result<Dependencies<Item, Set, String>, TooLong> {
         let version = *version as usize;
         let found = match *item {
-            Item::Change => self.of_change(),
-            Item::Package(slot) => self.of_package(slot, version),
+            Item::Change => self.root.clone(),
+            Item::Package(slot) => {
+                let needed = self.packages.get(&(slot, version));
+                needed.cloned().unwrap_or_default()
+            }
             Item::Need(need) => {
-                let chosen = self.alternatives(need).into_iter().nth(version);
-                let chosen = chosen.map(|(slot, fit)| (Item::Package(slot), set(&fit)));
+                let chosen = self.universe.meeting(need).get(version);
+                let chosen = chosen.map(|(slot, fit)| (Item::Package(*slot), set(fit)));
                 chosen.into_iter().collect()
             }
         };
@@ -289,8 +350,7 @@ fn step(universe: &Universe, external: &External<Item, Set, String>) -> Option<S
         External::NotRoot(..) | External::Custom(..) => None,
         External::NoVersions(Item::Need(need), _) => {
             // Otherwise it only says that nothing beside the known ones meets it.
-            let wanted = universe.needs.get(*need)?;
-            let nobody = universe.meeting(wanted).is_empty();
+            let nobody = universe.meeting(*need).is_empty();
             nobody.then_some(Step::Unmet { need: *need })
         }
         External::NoVersions(Item::Change | Item::Package(_), _) => None,

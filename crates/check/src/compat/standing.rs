@@ -61,7 +61,9 @@ impl Standing {
             }
             for conflict in &part.conflicts {
                 let others = of(&conflict.feature).unwrap_or_default().iter();
-                for (_, other) in others.filter(|(other, it)| *other != at && it.is_hit_by(conflict)) {
+                for (_, other) in
+                    others.filter(|(other, it)| *other != at && it.is_hit_by(conflict))
+                {
                     note(conflict, Some(&other.name));
                 }
             }

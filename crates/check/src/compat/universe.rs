@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::{Bundle, CatalogEntry, PackageFacts, PackageName};
 
-use super::{Deployed, Place};
 use super::facts::{Part, Wanted};
 use super::standing::{Broken, Standing, offered};
+use super::{Deployed, Place};
 
 /// One package at one place.
 #[derive(Debug)]
@@ -66,6 +66,10 @@ pub(super) struct Universe {
     pub(super) before: Standing,
     /// Slot and candidate by feature.
     offered: BTreeMap<PackageName, Vec<(usize, usize)>>,
+    /// For each of `needs`.
+    meeting: Vec<Vec<Choice>>,
+    /// By slot and candidate; those without conflicts are left out.
+    apart: BTreeMap<(usize, usize), Vec<Choice>>,
 }
 
 impl Universe {
@@ -113,6 +117,8 @@ impl Universe {
             excused: BTreeSet::new(),
             before: Standing(before.collect()),
             offered: BTreeMap::new(),
+            meeting: Vec::new(),
+            apart: BTreeMap::new(),
         };
         universe.index(bundle);
         universe.excuse();
@@ -120,21 +126,27 @@ impl Universe {
     }
 
     fn index(&mut self, bundle: &Bundle) {
-        let slots = self.slots.iter().enumerate();
-        let parts = slots.flat_map(|(at, slot)| {
-            let candidates = slot.candidates.iter().enumerate();
-            candidates.filter_map(move |(candidate, part)| Some(((at, candidate), part.as_ref()?)))
-        });
-        let of_parts = parts.clone().flat_map(|(_, part)| part.requires.clone());
+        let of_parts = self.parts().flat_map(|(_, part)| part.requires.clone());
         let of_files = Wanted::all(&bundle.requires);
         let needs: BTreeSet<Wanted> = of_parts.chain(of_files.iter().cloned()).collect();
-        let offered = offered(parts);
-        self.offered = offered
-            .into_iter()
-            .map(|(feature, places)| (feature.clone(), places))
-            .collect();
+        let offered = offered(self.parts()).into_iter();
+        let offered = offered.map(|(feature, places)| (feature.clone(), places));
+        self.offered = offered.collect();
         self.needs = needs.into_iter().collect();
         self.files = of_files.iter().filter_map(|need| self.need(need)).collect();
+        self.meeting = self.needs.iter().map(|need| self.who_meets(need)).collect();
+        let apart = self.parts().filter(|(_, part)| !part.conflicts.is_empty());
+        let apart = apart.map(|(place, part)| (place, self.who_is_hit(place.0, part)));
+        self.apart = apart.collect();
+    }
+
+    /// Every candidate that is a package, with its slot and place in it.
+    fn parts(&self) -> impl Iterator<Item = ((usize, usize), &Part)> {
+        let slots = self.slots.iter().enumerate();
+        slots.flat_map(|(slot, it)| {
+            let candidates = it.candidates.iter().enumerate();
+            candidates.filter_map(move |(at, part)| Some(((slot, at), part.as_ref()?)))
+        })
     }
 
     /// What is deployed and did not go together before is not this change's fault.
@@ -156,10 +168,9 @@ impl Universe {
                 match with {
                     None => excused.extend(self.need(wanted).map(|need| Rule::Need(subject, need))),
                     // It may be so with the next version of that package too.
-                    Some(with) => excused.extend(
-                        self.there_as(with)
-                            .map(|other| Rule::Apart(subject, other)),
-                    ),
+                    Some(with) => {
+                        excused.extend(self.there_as(with).map(|other| Rule::Apart(subject, other)))
+                    }
                 }
             }
         }
@@ -188,17 +199,28 @@ impl Universe {
         self.offered.get(feature).map_or(&[], Vec::as_slice)
     }
 
-    /// The candidates that meet a requirement, by slot.
-    pub(super) fn meeting(&self, need: &Wanted) -> Vec<Choice> {
-        let places = self.offering(&need.feature).iter().copied();
-        by_slot(places.filter(|(slot, candidate)| {
-            self.part(*slot, *candidate)
-                .is_some_and(|part| part.meets(need))
-        }))
+    /// The candidates that meet one of [`Universe::needs`], by slot; first who does without any move.
+    pub(super) fn meeting(&self, need: usize) -> &[Choice] {
+        self.meeting.get(need).map_or(&[], Vec::as_slice)
     }
 
-    /// The candidates that the package in slot `own` conflicts with, by slot.
-    pub(super) fn apart_from(&self, own: usize, part: &Part) -> Vec<Choice> {
+    /// The candidates of other slots that a slot's candidate conflicts with.
+    pub(super) fn apart_from(&self, slot: usize, candidate: usize) -> &[Choice] {
+        let apart = self.apart.get(&(slot, candidate));
+        apart.map_or(&[], Vec::as_slice)
+    }
+
+    fn who_meets(&self, need: &Wanted) -> Vec<Choice> {
+        let places = self.offering(&need.feature).iter().copied();
+        let mut choices = by_slot(places.filter(|(slot, candidate)| {
+            self.part(*slot, *candidate)
+                .is_some_and(|part| part.meets(need))
+        }));
+        choices.sort_by_key(|(slot, candidates)| (candidates.first().copied(), *slot));
+        choices
+    }
+
+    fn who_is_hit(&self, own: usize, part: &Part) -> Vec<Choice> {
         let hit = part.conflicts.iter().flat_map(|conflict| {
             let places = self.offering(&conflict.feature).iter().copied();
             places.filter(move |(slot, candidate)| {
@@ -248,7 +270,9 @@ impl Slot {
                 others.entry(version).or_insert_with(|| Some(part.clone()));
             }
         }
-        let mut newer = now.as_ref().map_or(BTreeMap::new(), |now| others.split_off(now));
+        let mut newer = now
+            .as_ref()
+            .map_or(BTreeMap::new(), |now| others.split_off(now));
         if let Some(now) = &now {
             newer.remove(now);
         }

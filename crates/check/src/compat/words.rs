@@ -64,9 +64,14 @@ fn unmet(universe: &Universe, subject: Subject, wanted: &Wanted) -> Vec<String> 
         let meant = meant.map_or(String::new(), |meant| format!(" Did you mean {meant}?"));
         lines.push(format!("On {LABEL}, nothing provides {feature}.{meant}"));
     }
+    let replaced = !offers.is_empty();
     lines.extend(offers);
-    if deployed {
-        let met = universe.before.0.iter().filter(|(_, part)| part.meets(wanted));
+    if deployed && !replaced {
+        let met = universe
+            .before
+            .0
+            .iter()
+            .filter(|(_, part)| part.meets(wanted));
         let met: Vec<String> = met.map(|(_, part)| part.to_string()).collect();
         lines.push(format!(
             "So far it comes from {}, which this change takes away.",
@@ -162,7 +167,10 @@ fn reasons(universe: &Universe, rule: Rule, proof: &Proof) -> Vec<String> {
         } => {
             let (who, many) = moved(universe, *slot, candidates)?;
             let verb = if many { "need" } else { "needs" };
-            Some(format!("{who} {verb} {}.", wanted(universe.needs.get(*need)?)))
+            Some(format!(
+                "{who} {verb} {}.",
+                wanted(universe.needs.get(*need)?)
+            ))
         }
         Step::Unmet { need } => {
             let told = matches!(rule, Rule::Need(_, told) if told == *need);
@@ -233,18 +241,25 @@ fn in_the_way(
         conflicts.next()
     })?;
     let (feature, range) = (&conflict.feature, in_words(&conflict.range));
-    let hit = universe.part(other, 0).filter(|hit| hit.is_hit_by(conflict));
+    let hit = universe
+        .part(other, 0)
+        .filter(|hit| hit.is_hit_by(conflict));
     let there = hit.and_then(|_| offer(universe, other, feature));
     let there = there.map_or(String::new(), |offer| format!(", and {offer}"));
     let verb = if many { "do" } else { "does" };
-    Some(format!("{who} {verb} not go with {feature} {range}{there}."))
+    Some(format!(
+        "{who} {verb} not go with {feature} {range}{there}."
+    ))
 }
 
 /// What to do, in one line.
 pub(super) fn help(universe: &Universe, rule: Rule, advice: &Advice, rest_fits: bool) -> String {
     match advice {
         Advice::First(moves) if rest_fits => {
-            let (why, first) = (praise(universe, rule, moves), listed(universe, moves, ", then "));
+            let (why, first) = (
+                praise(universe, rule, moves),
+                listed(universe, moves, ", then "),
+            );
             match moves.len() {
                 1 => format!("deploy {first} first ({why}), then push again"),
                 _ => format!("deploy first {first} ({why}), then push again"),
@@ -263,9 +278,9 @@ pub(super) fn help(universe: &Universe, rule: Rule, advice: &Advice, rest_fits: 
             "no known version helps: change the bundle, or add to the catalog a version that fits"
                 .to_owned()
         }
-        Advice::Unknown => format!(
-            "no way was found that moves {MOVES_MAX} packages or fewer: change the bundle"
-        ),
+        Advice::Unknown => {
+            format!("no way was found that moves {MOVES_MAX} packages or fewer: change the bundle")
+        }
     }
 }
 
@@ -277,7 +292,9 @@ fn listed(universe: &Universe, moves: &[Move], between: &str) -> String {
         };
         let back = match (size(universe, (*slot, *candidate)), universe.part(*slot, 0)) {
             (Size::StepBack, Some(now)) => format!(" instead of {}", now.release),
-            (Size::StepBack | Size::Update | Size::MajorUpdate | Size::Addition, _) => String::new(),
+            (Size::StepBack | Size::Update | Size::MajorUpdate | Size::Addition, _) => {
+                String::new()
+            }
         };
         let word = format!("{part}{back}");
         // A package that two deploy moves for both.

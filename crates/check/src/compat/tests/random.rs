@@ -41,7 +41,12 @@ fn package() -> impl Strategy<Value = Facts> {
 /// One package for each name.
 fn packages(most: usize) -> impl Strategy<Value = Vec<Facts>> {
     let packages = prop::collection::vec(package(), 0..=most);
-    packages.prop_map(|all| all.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect())
+    packages.prop_map(|all| {
+        all.into_iter()
+            .collect::<BTreeMap<_, _>>()
+            .into_iter()
+            .collect()
+    })
 }
 
 #[derive(Debug, Clone)]
@@ -54,11 +59,13 @@ struct Case {
 
 fn case() -> impl Strategy<Value = Case> {
     let catalog = prop::collection::vec(package(), 0..=4);
-    (packages(2), ranges(), packages(3), catalog).prop_map(|(bundle, files, deployed, catalog)| Case {
-        bundle,
-        files,
-        deployed,
-        catalog,
+    (packages(2), ranges(), packages(3), catalog).prop_map(|(bundle, files, deployed, catalog)| {
+        Case {
+            bundle,
+            files,
+            deployed,
+            catalog,
+        }
     })
 }
 
@@ -99,7 +106,9 @@ impl Case {
             let ranges = facts.requires.values().chain(facts.conflicts.values());
             ranges.chain(facts.provides.values())
         });
-        ranges.chain(self.files.values()).any(|text| text == NONSENSE)
+        ranges
+            .chain(self.files.values())
+            .any(|text| text == NONSENSE)
     }
 
     /// What is there once the change is.
@@ -113,7 +122,10 @@ impl Case {
     fn blame(&self, after: &[Facts]) -> usize {
         let own: Vec<&PackageName> = self.bundle.iter().map(|(name, _)| name).collect();
         let before = broken(&self.deployed);
-        let files = self.files.iter().filter(|(feature, range)| !met(after, feature, range));
+        let files = self
+            .files
+            .iter()
+            .filter(|(feature, range)| !met(after, feature, range));
         let packages = broken(after);
         // Two conflicts of one package with another are one finding.
         let packages: std::collections::BTreeSet<_> = packages
@@ -165,7 +177,10 @@ fn broken(all: &[Facts]) -> Vec<Bad> {
         for (feature, range) in &facts.conflicts {
             for other in all.iter().filter(|(other, _)| other != name) {
                 let hit = offers(other, feature).into_iter().any(|text| {
-                    let parsed = (semver::VersionReq::parse(range), semver::Version::parse(text));
+                    let parsed = (
+                        semver::VersionReq::parse(range),
+                        semver::Version::parse(text),
+                    );
                     let (Ok(range), Ok(version)) = parsed else {
                         return true;
                     };
@@ -206,8 +221,11 @@ fn ways(case: &Case) -> Vec<(usize, Vec<Facts>)> {
         let mut longer = Vec::new();
         for (moves, way) in &ways {
             for version in &versions {
-                let mut way: Vec<Facts> =
-                    way.iter().filter(|(other, _)| *other != name).cloned().collect();
+                let mut way: Vec<Facts> = way
+                    .iter()
+                    .filter(|(other, _)| *other != name)
+                    .cloned()
+                    .collect();
                 way.push((*version).clone());
                 longer.push((moves + 1, way));
             }
@@ -227,13 +245,18 @@ fn fits(case: &Case, way: &[Facts]) -> bool {
         let of_unmoved = unmoved.iter().any(|(name, _)| *name == bad.0);
         let with_unmoved = match &bad.3 {
             None => true,
-            Some(with) => case.after().iter().any(|it| it.0 == *with && way.contains(it)),
+            Some(with) => case
+                .after()
+                .iter()
+                .any(|it| it.0 == *with && way.contains(it)),
         };
         of_unmoved && with_unmoved && before.iter().any(|old| same(old, bad))
     };
     let of_bundle = |bad: &Bad| case.bundle.iter().any(|(name, _)| *name == bad.0);
     unmet.next().is_none()
-        && broken(way).iter().all(|bad| !of_bundle(bad) && excused(bad))
+        && broken(way)
+            .iter()
+            .all(|bad| !of_bundle(bad) && excused(bad))
 }
 
 proptest! {

@@ -53,11 +53,13 @@ fn ranges_in_words() {
 /// What is not said to be finished meets no range that doesn't ask for it, and is hit like what it leads to.
 #[test]
 fn pre_releases_are_never_in_favour() {
-    let fits = |web: &str, other: &str| {
-        compatible(&bundle(&[web]), &production(&[other]), &[]).is_empty()
-    };
+    let fits =
+        |web: &str, other: &str| compatible(&bundle(&[web]), &production(&[other]), &[]).is_empty();
     assert!(!fits("web 1.0.0; requires sso >=2", "sso 2.1.0-rc.1"));
-    assert!(fits("web 1.0.0; requires sso >=2.1.0-rc.0", "sso 2.1.0-rc.1"));
+    assert!(fits(
+        "web 1.0.0; requires sso >=2.1.0-rc.0",
+        "sso 2.1.0-rc.1"
+    ));
     assert!(!fits("web 1.0.0; conflicts sso <3", "sso 2.1.0-rc.1"));
     assert!(!fits("web 1.0.0; conflicts sso *", "sso 2.1.0-rc.1"));
     assert!(fits("web 1.0.0; conflicts sso <2.1", "sso 2.1.0-rc.1"));
@@ -121,10 +123,15 @@ fn nonsense_is_told() {
 fn too_many_are_refused_and_a_large_catalog_is_not_searched() {
     let many: Vec<String> = (0..PACKAGES_MAX).map(|n| format!("p{n} 1.0.0")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    check(&bundle(&["web 1.0.0"]), &production(&many), &[], expect![[r#"
+    check(
+        &bundle(&["web 1.0.0"]),
+        &production(&many),
+        &[],
+        expect![[r#"
         On production (class web), there are 1001 packages with 0 requirements and conflicts; at most 1000 with 10000 are compared.
         help: declare only packages that others require or don't go with
-    "#]]);
+    "#]],
+    );
     let versions: Vec<String> = (0..=CATALOG_MAX).map(|n| format!("b {n}.0.0")).collect();
     let versions: Vec<&str> = versions.iter().map(String::as_str).collect();
     check(
@@ -161,6 +168,10 @@ fn the_largest_that_is_taken_ends() {
     let versions: Vec<&str> = versions.iter().map(String::as_str).collect();
     let needs = (0..30).map(|n| format!("; requires p{n} >=1.1"));
     let web = format!("web 1.0.0{}", needs.collect::<String>());
-    let found = compatible(&bundle(&[&web]), &production(&deployed), &catalog(&versions));
+    let found = compatible(
+        &bundle(&[&web]),
+        &production(&deployed),
+        &catalog(&versions),
+    );
     assert_eq!(found.len(), 20);
 }

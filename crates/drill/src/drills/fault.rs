@@ -30,7 +30,14 @@ const LEGACY_SESSION: Package = Package {
     provides: &[],
 };
 
-/// Is to replace it, and can't live beside it.
+/// Its last version leaves the store to its successor.
+const LEGACY_SESSION_3: Package = Package {
+    version: "3.0.0",
+    uses: "",
+    ..LEGACY_SESSION
+};
+
+/// Is to replace it, and can't live beside a version that keeps sessions.
 const SESSION_STORE: Package = Package {
     name: "session-store",
     version: "3.0.0",
@@ -76,6 +83,7 @@ impl Fault {
             Fault::PackageConflict => Shape {
                 lab: vec![LEGACY_SESSION],
                 web: vec![LEGACY_SESSION],
+                catalog: vec![LEGACY_SESSION, LEGACY_SESSION_3],
                 ..shape
             },
             Fault::MissingFeature => Shape {

@@ -316,10 +316,15 @@ async fn help_completions_and_unknown_names() -> Result<()> {
         let mut command = program::command(folder.path())?;
         program::run(command.args(args)).await
     };
-    said(&["drill", "sinking"])
+    said(&["drill", "sinking"]).await?.exits(1)?.says(&[
+        "sinking",
+        "api-infrastructure",
+        "web-01",
+    ])?;
+    said(&["drill", "web-01", "--unguarded", "--waves-only"])
         .await?
-        .exits(1)?
-        .says(&["sinking", "api-infrastructure"])?;
+        .exits(2)?
+        .says(&["--waves-only"])?;
     said(&["drill"])
         .await?
         .exits(0)?

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use crate::ends::with_fleet;
 
 /// What programs may rely on.
-const FIELDS: [&str; 14] = [
+const FIELDS: [&str; 16] = [
     "checks",
     "detect_s",
     "drill",
@@ -16,6 +16,8 @@ const FIELDS: [&str; 14] = [
     "mode",
     "outage_s",
     "passed",
+    "refusal",
+    "refused_s",
     "requests",
     "restored_s",
     "rollback_s",
@@ -25,44 +27,96 @@ const FIELDS: [&str; 14] = [
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn api_infrastructure_is_contained_when_guarded() -> Result<()> {
-    let said = with_fleet(&["drill", "api-infrastructure", "--json"])
-        .await?
-        .exits(0)?;
-    let outcome = said.json()?;
-    shape(&outcome)?;
-    ensure!(
-        outcome["passed"] == true && outcome["mode"] == "guarded",
-        "{outcome:#}"
-    );
-    ensure!(outcome["hosts_touched"].as_u64() <= Some(1), "{outcome:#}");
-    ensure!(
-        outcome["stopped_by"].is_string() && outcome["rollback_s"].is_number(),
-        "{outcome:#}"
-    );
+async fn a_silent_address_is_found_before_production() -> Result<()> {
+    let outcome = guarded("api-infrastructure", "references").await?;
+    // It passed the test environment first: only production's address is silent.
+    let events = events(&outcome);
+    ensure!(events.contains("test wave 1 passed"), "{outcome:#}");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn api_infrastructure_is_an_outage_when_unguarded() -> Result<()> {
-    let args = ["drill", "api-infrastructure", "--unguarded", "--json"];
-    let outcome = with_fleet(&args).await?.exits(0)?.json()?;
+async fn a_conflict_of_packages_is_refused_at_once() -> Result<()> {
+    for name in ["hairlinegenius-api", "ninaz-hairline-api"] {
+        let outcome = guarded(name, "compatibility").await?;
+        at_once(&outcome)?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_feature_that_production_lacks_is_refused_at_once() -> Result<()> {
+    at_once(&guarded("web-01", "compatibility").await?)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waves_alone_contain_what_only_customers_meet() -> Result<()> {
+    for name in ["api-infrastructure", "web-01"] {
+        let outcome = drill(name, "waves-only").await?;
+        ensure!(outcome["hosts_touched"] == 1, "{outcome:#}");
+        let judged = outcome["stopped_by"].as_str().context("stopped_by")?;
+        ensure!(judged.contains("failure budget"), "{outcome:#}");
+        ensure!(outcome["rollback_s"].is_number(), "{outcome:#}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_guard_each_is_an_outage() -> Result<()> {
+    for name in ["api-infrastructure", "hairlinegenius-api", "web-01"] {
+        let outcome = drill(name, "unguarded").await?;
+        ensure!(outcome["stopped_by"].is_null(), "{outcome:#}");
+        ensure!(outcome["hosts_touched"] == outcome["hosts"], "{outcome:#}");
+        ensure!(outcome["outage_s"].as_f64() >= Some(10.0), "{outcome:#}");
+    }
+    Ok(())
+}
+
+/// Runs a drill that passes, and checks the form of what it says.
+async fn drill(name: &str, mode: &str) -> Result<serde_json::Value> {
+    let flag = format!("--{mode}");
+    let args = ["drill", name, "--json", &flag];
+    let args = if mode == "guarded" { &args[..3] } else { &args };
+    let outcome = with_fleet(args).await?.exits(0)?.json()?;
     shape(&outcome)?;
     ensure!(
-        outcome["passed"] == true && outcome["mode"] == "unguarded",
+        outcome["drill"] == name && outcome["mode"] == mode && outcome["passed"] == true,
         "{outcome:#}"
     );
-    ensure!(outcome["stopped_by"].is_null(), "{outcome:#}");
-    ensure!(outcome["hosts_touched"] == outcome["hosts"], "{outcome:#}");
-    ensure!(outcome["outage_s"].as_f64() >= Some(10.0), "{outcome:#}");
+    Ok(outcome)
+}
+
+/// The same, stopped by `gate` before any host of production.
+async fn guarded(name: &str, gate: &str) -> Result<serde_json::Value> {
+    let outcome = drill(name, "guarded").await?;
+    ensure!(outcome["hosts_touched"] == 0, "{outcome:#}");
+    ensure!(outcome["requests"]["failed"] == 0, "{outcome:#}");
+    ensure!(outcome["stopped_by"] == gate, "{outcome:#}");
+    ensure!(
+        outcome["refusal"].is_string() && outcome["refused_s"].is_number(),
+        "{outcome:#}"
+    );
+    Ok(outcome)
+}
+
+/// Not even the test environment was needed.
+fn at_once(outcome: &serde_json::Value) -> Result<()> {
+    ensure!(outcome["refused_s"].as_f64() <= Some(5.0), "{outcome:#}");
+    ensure!(!events(outcome).contains("ordered"), "{outcome:#}");
     Ok(())
+}
+
+/// The timeline's words.
+fn events(outcome: &serde_json::Value) -> String {
+    let moments = outcome["timeline"].as_array().into_iter().flatten();
+    let events = moments.filter_map(|moment| moment["event"].as_str());
+    events.collect::<Vec<_>>().join("\n")
 }
 
 fn shape(outcome: &serde_json::Value) -> Result<()> {
     let fields = outcome.as_object().context("an object")?;
     let fields: BTreeSet<&str> = fields.keys().map(String::as_str).collect();
     ensure!(fields == BTreeSet::from(FIELDS), "{fields:?}");
-    ensure!(outcome["drill"] == "api-infrastructure");
     for (group, names) in [
         ("requests", ["failed", "total"]),
         ("tenants", ["hit", "total"]),

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
-use model::{Event, GateState};
+use model::{Event, Finding, GateState};
+use serde::Deserialize;
 use wire::api::{JournalRecord, ReleaseView};
 
 use super::waves::decision;
@@ -146,23 +147,19 @@ fn refusal(
     records: &[JournalRecord],
     answered_at: Timestamp,
 ) -> Result<Option<Refused>> {
-    let value: serde_json::Value = serde_json::from_slice(said)
-        .with_context(|| format!("plimsoll push said {}", String::from_utf8_lossy(said)))?;
+    let told = || format!("plimsoll push said {}", String::from_utf8_lossy(said));
+    let value: serde_json::Value = serde_json::from_slice(said).with_context(told)?;
     if value.get("stages").is_none() {
-        let mut words = Vec::new();
-        texts(&value, &mut words);
-        let gate = value.pointer("/findings/0/gate").or(value.get("code"));
+        let problem: Problem = serde_json::from_value(value).with_context(told)?;
+        let first = problem.findings.first();
         return Ok(Some(Refused {
             at: answered_at,
-            gate: gate
-                .and_then(|gate| gate.as_str())
-                .unwrap_or("plimsoll")
-                .to_owned(),
-            words: words.join("\n"),
+            gate: first.map_or(problem.code.clone(), |finding| finding.gate.to_string()),
+            words: problem.words(),
             release: None,
         }));
     }
-    let release: ReleaseView = serde_json::from_value(value)?;
+    let release: ReleaseView = serde_json::from_value(value).with_context(told)?;
     let Some(rollback) = &release.rollback else {
         return Ok(None);
     };
@@ -183,13 +180,25 @@ fn refusal(
     }))
 }
 
-/// Every text in an answer, top to bottom.
-fn texts(value: &serde_json::Value, into: &mut Vec<String>) {
-    match value {
-        serde_json::Value::String(text) => into.push(text.clone()),
-        serde_json::Value::Array(values) => values.iter().for_each(|value| texts(value, into)),
-        serde_json::Value::Object(fields) => fields.values().for_each(|value| texts(value, into)),
-        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {}
+/// What `plimsoll push --json` prints of a refusal.
+#[derive(Deserialize)]
+struct Problem {
+    code: String,
+    detail: String,
+    next: String,
+    #[serde(default)]
+    findings: Vec<Finding>,
+}
+
+impl Problem {
+    fn words(&self) -> String {
+        let mut lines = vec![self.detail.clone()];
+        for finding in &self.findings {
+            lines.push(finding.to_string());
+            lines.extend(finding.help.iter().map(|help| format!("help: {help}")));
+        }
+        lines.push(format!("next: {}", self.next));
+        lines.join("\n")
     }
 }
 
@@ -236,4 +245,32 @@ fn live(hosts: &[Place]) -> Result<Vec<Live>> {
             read(&live).with_context(|| live.display().to_string())
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_who_and_everything() {
+        let problem = r#"{
+            "type": "docs/errors/incompatible.md", "code": "incompatible", "status": 409,
+            "detail": "what is deployed does not go with it", "next": "push again",
+            "findings": [{
+                "gate": "compatibility", "severity": "deny",
+                "message": "web 2.0.0 needs sso 2", "help": "deploy auth-runtime 2.0.0 first"
+            }]
+        }"#;
+        let at = Timestamp::UNIX_EPOCH;
+        let refused = refusal(problem.as_bytes(), &[], at).unwrap().unwrap();
+        assert_eq!(
+            (refused.gate.as_str(), refused.at),
+            (model::Gate::Compatibility.as_str(), at)
+        );
+        for words in ["web 2.0.0 needs sso 2", "deploy auth-runtime", "push again"] {
+            assert!(refused.words.contains(words), "{}", refused.words);
+        }
+        let bare = br#"{"code": "frozen", "detail": "no", "next": "wait"}"#;
+        assert_eq!(refusal(bare, &[], at).unwrap().unwrap().gate, "frozen");
+    }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::gate::{LoadPlan, Probe, Reference, Trial};
 use crate::{Bundle, EnvironmentName, HostName, Millis, ReleaseId, ServiceName, ZoneName};
@@ -45,6 +45,7 @@ pub enum TaskKind {
     /// Ask each reference once, read-only.
     Probe {
         /// With their numbers in the release's list.
+        #[serde(deserialize_with = "numbered")]
         references: BTreeMap<u32, Reference>,
         /// Where probes may go.
         egress: Option<Vec<String>>,
@@ -102,4 +103,44 @@ pub enum TaskOutcome {
         /// Why.
         reason: String,
     },
+}
+
+/// Reads numbers that are keys. In JSON they are texts, and serde can't read
+/// them as numbers in an enum with its tag inside.
+fn numbered<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<u32, Reference>, D::Error> {
+    let entries = BTreeMap::<String, Reference>::deserialize(from)?;
+    let numbered = entries.into_iter().map(|(number, reference)| {
+        let number = number.parse().map_err(serde::de::Error::custom)?;
+        Ok((number, reference))
+    });
+    numbered.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::ReferenceKind;
+
+    #[test]
+    fn a_probe_comes_back_from_json() {
+        let reference = Reference {
+            file: "service.toml".parse().unwrap(),
+            at: "/auth/address".into(),
+            line: 1,
+            kind: ReferenceKind::Tcp,
+            target: "auth:9101".into(),
+            from: Vec::new(),
+            status: None,
+            deadline_ms: Millis::seconds(3),
+        };
+        let kind = TaskKind::Probe {
+            references: [(10, reference)].into(),
+            egress: None,
+        };
+        let json = serde_json::to_string(&kind).unwrap();
+        assert!(json.contains(r#""references":{"10":"#), "{json}");
+        assert_eq!(serde_json::from_str::<TaskKind>(&json).unwrap(), kind);
+        let odd = json.replace("\"10\"", "\"ten\"");
+        assert!(serde_json::from_str::<TaskKind>(&odd).is_err());
+    }
 }

@@ -109,6 +109,16 @@ pub(super) fn decision(
     records: &[JournalRecord],
     release: ReleaseId,
 ) -> Option<(Timestamp, String)> {
+    let failed_in = records.iter().find_map(|record| match &record.event {
+        Event::WaveJudged {
+            release: id,
+            environment,
+            verdict: Verdict::Fail { .. },
+            ..
+        } if *id == release => Some(format!(" in {environment}")),
+        _ => None,
+    });
+    let place = failed_in.unwrap_or_default();
     records.iter().find_map(|record| match &record.event {
         Event::RollbackStarted {
             release: id, cause, ..
@@ -117,7 +127,7 @@ pub(super) fn decision(
                 RollbackCause::Verdict {
                     verdict: Verdict::Fail { rule, .. },
                 } => {
-                    format!("waves and judge ({rule})")
+                    format!("waves and judge{place} ({rule})")
                 }
                 RollbackCause::Verdict { .. } => "judge".into(),
                 RollbackCause::Person { .. } => "a person".into(),

@@ -55,6 +55,17 @@ pub fn may_allow(list: Option<&[String]>, host: &str, port: u16) -> bool {
             })
 }
 
+/// Whether the list could allow anything behind `host`, whatever the port: a
+/// name that is only resolved has none.
+pub(crate) fn may_resolve(list: Option<&[String]>, host: &str) -> bool {
+    let Some(list) = list else {
+        return true;
+    };
+    let entries = list.iter().filter_map(|text| Entry::parse(text).ok());
+    let mut ports = entries.map(|entry| entry.port.unwrap_or(0));
+    ports.any(|port| may_allow(Some(list), host, port))
+}
+
 fn is_link_local(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_link_local(),
@@ -260,6 +271,10 @@ mod tests {
         assert!(may_allow(list, "db", 443));
         assert!(!may_allow(list, "db", 80));
         assert!(!may_allow(list, "11.0.0.1", 443));
+        assert!(may_resolve(list, "db"));
+        assert!(may_resolve(None, "db"));
+        assert!(!may_resolve(Some(&["x".to_owned()]), "db"));
+        assert!(may_resolve(Some(&["*.x:1".to_owned()]), "db.x"));
     }
 
     #[test]

@@ -10,7 +10,10 @@
 //! the disk.
 
 pub mod assess;
+pub mod calendar;
+pub mod compat;
 pub mod diff;
+
 pub mod egress;
 pub mod hostile;
 pub mod problem;
@@ -18,6 +21,7 @@ pub mod project;
 pub mod render;
 pub mod rules;
 
+mod documents;
 mod pattern;
 mod suggest;
 
@@ -25,7 +29,7 @@ pub use assess::{Assessment, Tree, assess};
 pub use diff::{Change, diff};
 pub use pattern::glob;
 pub use problem::{Problem, Problems};
-pub use project::{PackageSource, Project, ServiceSource, parse};
+pub use project::{ChecksSource, PackageSource, Project, ServiceSource, parse};
 pub use render::render;
 pub use rules::problems;
 

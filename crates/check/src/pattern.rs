@@ -92,11 +92,6 @@ impl Pointer {
         &self.0
     }
 
-    /// Whether it fits the whole of `path`.
-    pub(crate) fn fits(&self, path: &[&str]) -> bool {
-        self.0.len() == path.len() && self.covers(path)
-    }
-
     /// Whether it fits `path` or something above it.
     pub(crate) fn covers(&self, path: &[&str]) -> bool {
         self.0.len() <= path.len()
@@ -158,8 +153,8 @@ mod tests {
     #[test]
     fn pointers() {
         let pointer = Pointer::parse("/auth/*/a~1b").unwrap();
-        assert!(pointer.fits(&["auth", "test", "a/b"]));
-        assert!(!pointer.fits(&["auth", "test"]));
+        assert!(pointer.covers(&["auth", "test", "a/b"]));
+        assert!(!pointer.covers(&["auth", "test"]));
         assert!(pointer.covers(&["auth", "test", "a/b", "c"]));
         assert_eq!(pointer_text(pointer.steps()), "/auth/*/a~1b");
         assert!(Pointer::parse("auth").is_err());

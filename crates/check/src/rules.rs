@@ -3,8 +3,11 @@
 //! Invariant: a check set without problems never fails for reasons of its own
 //! when a change is assessed; what is found then is about the change.
 
-use model::gate::{CHECK_SET_BYTES_MAX, CheckSet, Finding, Gate, Severity};
+use std::collections::BTreeSet;
 
+use model::gate::{CHECK_SET_BYTES_MAX, CheckSet, Finding, Gate, Guard, Severity};
+
+use crate::assess::{PolicyRule, Schema, mark_problems};
 use crate::egress;
 use crate::pattern::{Pointer, path_flaw};
 
@@ -28,7 +31,95 @@ pub fn problems(rules: &CheckSet) -> Vec<Finding> {
             );
         }
     }
+    schemas(rules, &mut problems);
+    policies(rules, &mut problems);
+    for guard in &rules.guards {
+        limits(guard, &mut problems);
+    }
+    for reference in &rules.references {
+        let place = format!("the reference at {} in {:?}", reference.at, reference.file);
+        if reference.deadline_ms.0 == 0 {
+            problems.note(
+                format!("{place} has no time to be asked"),
+                "give it a `deadline` of some seconds",
+            );
+        }
+        if reference
+            .status
+            .is_some_and(|status| !(100..600).contains(&status))
+        {
+            problems.note(
+                format!("{place}: its `status` is none of HTTP"),
+                "a status is from 100 to 599",
+            );
+        }
+    }
     problems.0
+}
+
+fn schemas(rules: &CheckSet, problems: &mut Problems) {
+    for (pattern, text) in &rules.schemas {
+        match Schema::new(text) {
+            Ok(schema) => {
+                for flaw in mark_problems(schema.json()) {
+                    problems.note(
+                        format!("the schema for {pattern:?}: {flaw}"),
+                        "the marks are in docs/plimsoll-toml.md",
+                    );
+                }
+            }
+            Err(flaw) => problems.note(
+                format!("the schema for {pattern:?} can't be used: {flaw}"),
+                "schemas are JSON Schema, draft 2020-12 unless they say another, in one file",
+            ),
+        }
+    }
+}
+
+fn policies(rules: &CheckSet, problems: &mut Problems) {
+    let mut names = BTreeSet::new();
+    for policy in &rules.policies {
+        let name = &policy.name;
+        if name.trim().is_empty() {
+            problems.note(
+                "a policy has no name".to_owned(),
+                "its findings are told under it",
+            );
+        } else if !names.insert(name) {
+            problems.note(
+                format!("two policies are called {name:?}"),
+                "give each a name of its own",
+            );
+        }
+        if policy.message.trim().is_empty() {
+            problems.note(
+                format!("policy {name}: `message` is empty"),
+                "say what to do instead",
+            );
+        }
+        if let Err(flaws) = PolicyRule::new(&policy.when, policy.file.is_some()) {
+            for flaw in flaws {
+                problems.note(
+                    format!("policy {name}: {flaw}"),
+                    "policies are CEL expressions over new, old, file, service, packages, old_packages",
+                );
+            }
+        }
+    }
+}
+
+fn limits(guard: &Guard, problems: &mut Problems) {
+    if let (Some(min), Some(max)) = (guard.rows_min, guard.rows_max)
+        && min > max
+    {
+        problems.note(
+            format!(
+                "the guard of {:?} wants at least {min} and at most {max} rows",
+                guard.file
+            ),
+            "swap them, or drop one",
+        );
+    }
 }
 
 fn patterns(rules: &CheckSet, problems: &mut Problems) {

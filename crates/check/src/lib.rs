@@ -13,7 +13,6 @@ pub mod assess;
 pub mod calendar;
 pub mod compat;
 pub mod diff;
-
 pub mod egress;
 pub mod hostile;
 pub mod problem;

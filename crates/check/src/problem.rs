@@ -67,6 +67,12 @@ impl Problems {
         (!problems.is_empty()).then_some(Problems(problems))
     }
 
+    /// Problems that have their places already; `None` when there are none.
+    pub(crate) fn of(mut problems: Vec<Problem>) -> Option<Problems> {
+        problems.sort_by_key(|problem| (problem.line, problem.column));
+        (!problems.is_empty()).then_some(Problems(problems))
+    }
+
     /// The problems, at least one.
     pub fn as_slice(&self) -> &[Problem] {
         &self.0

@@ -1,16 +1,20 @@
 //! `plimsoll.toml`: what there is, and what `plimsoll push` packs.
 //!
 //! The text goes through three steps: TOML to a `tree` that knows its places,
-//! readers that check each part by itself (`fleet`, `service`, `plan`),
+//! readers that check each part by itself (`fleet`, `service`, `checks` …),
 //! and last the checks between parts. A mistake in one part never hides
 //! another, so people see everything that is wrong in one run. Only broken TOML
 //! ends the reading, because nothing after it can be trusted to mean what it says.
 
+mod checks;
 mod fleet;
+mod freeze;
 mod grammar;
+mod packages;
 mod places;
 mod plan;
 mod reader;
+mod resolve;
 mod service;
 mod tree;
 
@@ -20,6 +24,7 @@ use model::{Commands, HealthCheck, PackageName, Plan, ServiceName, Topology};
 
 use crate::problem::Problems;
 use grammar::{Flaw, quoted};
+pub use resolve::ChecksSource;
 use reader::Reader;
 
 /// A longer file is refused unread: it is a wrong file, not a project.
@@ -42,12 +47,16 @@ pub struct ServiceSource {
     pub files: Option<String>,
     /// Packages by name.
     pub packages: BTreeMap<PackageName, PackageSource>,
+    /// Packages and features that the files need beside them, with version ranges.
+    pub requires: BTreeMap<PackageName, String>,
     /// How hosts check and apply the bundle.
     pub commands: Commands,
     /// How hosts know that the service works.
     pub health: Option<HealthCheck>,
     /// A stage for every environment of the pipeline, defaults filled in.
     pub plan: Plan,
+    /// What of the service's rules stands in other files; the rest is in the topology.
+    pub checks: ChecksSource,
 }
 
 /// Where a package comes from.
@@ -57,6 +66,12 @@ pub struct PackageSource {
     pub version: String,
     /// The `.tar` or `.tar.gz` file, relative to `plimsoll.toml`, in the form of [`ServiceSource::files`].
     pub archive: String,
+    /// Packages and features that must be deployed beside it, with version ranges.
+    pub requires: BTreeMap<PackageName, String>,
+    /// Packages and features that must not be.
+    pub conflicts: BTreeMap<PackageName, String>,
+    /// Features that it brings, with their versions.
+    pub provides: BTreeMap<PackageName, String>,
 }
 
 /// Reads `plimsoll.toml`.
@@ -67,7 +82,10 @@ pub struct PackageSource {
 /// Every mistake in the text, in its order. Of broken TOML only the first.
 pub fn parse(file_name: &str, text: &str) -> Result<Project, Problems> {
     let mut reader = Reader::new(text);
-    let project = read(text, &mut reader);
+    let mut project = read(text, &mut reader);
+    for source in project.services.values_mut() {
+        source.checks.locate(file_name, text);
+    }
     match Problems::place(file_name, text, reader.into_found()) {
         Some(problems) => Err(problems),
         None => Ok(project),
@@ -98,17 +116,31 @@ fn read(text: &str, reader: &mut Reader<'_>) -> Project {
         }
     };
     let root = tree::of_document(document.as_table());
-    reader.table(&root, "plimsoll.toml", &["service", "environment"]);
+    let known = ["service", "environment", "class", "catalog", "freeze"];
+    reader.table(&root, "plimsoll.toml", &known);
 
-    let declared = service::declared(&root);
-    let fleet = fleet::read(&root, &declared, reader);
+    let declared = declared(&root, "service");
+    let fleet = fleet::read(&root, &declared, &self::declared(&root, "class"), reader);
     let (services, specs) = service::read(&root, &fleet, reader);
     fleet.check_services(&root, reader);
+    project.topology.classes = packages::classes(&root, reader);
+    project.topology.catalog = packages::catalog(&root, reader);
+    project.topology.freezes = freeze::read(&root, &declared, &fleet, reader);
 
     project.services = services;
     project.topology.services = specs;
     project.topology.environments = fleet.into_environments();
     project
+}
+
+/// The names under a key as written, well formed or not.
+fn declared<'n>(root: &'n tree::Node, key: &str) -> Vec<&'n str> {
+    match root.get(key).map(|node| &node.value) {
+        Some(tree::Value::Table(fields)) => {
+            fields.iter().map(|field| field.name.as_str()).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// "unknown service `x`", with the known ones and the one that was probably meant.

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use model::{Environment, EnvironmentName, Host, ServiceName};
+use model::{ClassName, Environment, EnvironmentName, Host, ServiceName};
 
-use super::grammar::{Flaw, quoted};
+use super::grammar::{Flaw, quoted, shown};
 use super::places;
 use super::reader::Reader;
 use super::tree::{Node, Value};
@@ -24,9 +24,10 @@ pub(super) struct Fleet {
     incomplete: bool,
 }
 
-/// What must be unique over the whole file, with the place of the first.
+/// What hosts refer to, and what must be unique over the whole file, with the place of the first.
 #[derive(Default)]
-struct Seen {
+struct Seen<'n> {
+    classes: &'n [&'n str],
     hosts: BTreeMap<String, usize>,
     addresses: BTreeMap<String, Taken>,
 }
@@ -39,7 +40,12 @@ struct Taken {
 }
 
 /// Reads the pipeline; `services` are the declared services' names as written.
-pub(super) fn read(root: &Node, services: &[&str], reader: &mut Reader<'_>) -> Fleet {
+pub(super) fn read(
+    root: &Node,
+    services: &[&str],
+    classes: &[&str],
+    reader: &mut Reader<'_>,
+) -> Fleet {
     let mut fleet = Fleet {
         names: Vec::new(),
         environments: Vec::new(),
@@ -65,7 +71,10 @@ pub(super) fn read(root: &Node, services: &[&str], reader: &mut Reader<'_>) -> F
         let span = given.map_or(root.span.clone(), |node| node.span.clone());
         reader.report(span, flaw.help(help));
     }
-    let mut seen = Seen::default();
+    let mut seen = Seen {
+        classes,
+        ..Seen::default()
+    };
     let mut first_lines: BTreeMap<String, usize> = BTreeMap::new();
     for (position, node) in nodes.iter().enumerate() {
         let Some(table) = reader.table(node, "environment", &["name", "host"]) else {
@@ -99,7 +108,7 @@ pub(super) fn read(root: &Node, services: &[&str], reader: &mut Reader<'_>) -> F
 }
 
 /// A list whose entries are most often written as `[[header]]`; one `[header]` is a common slip.
-fn list_of_tables<'n>(
+pub(super) fn list_of_tables<'n>(
     node: &'n Node,
     label: &str,
     header: &str,
@@ -138,7 +147,7 @@ fn hosts(
     position: usize,
     services: &[&str],
     fleet: &mut Fleet,
-    seen: &mut Seen,
+    seen: &mut Seen<'_>,
     reader: &mut Reader<'_>,
 ) -> Vec<Host> {
     let nodes = match environment.get("host") {
@@ -158,7 +167,7 @@ fn hosts(
     }
     let mut hosts = Vec::new();
     for node in nodes {
-        let known = ["name", "zone", "address", "services"];
+        let known = ["name", "zone", "address", "services", "class"];
         let Some(table) = reader.table(node, "host", &known) else {
             fleet.incomplete = true;
             continue;
@@ -174,23 +183,41 @@ fn hosts(
             });
         let runs = runs(table, position, services, fleet, reader);
         check_addresses(table, &runs, seen, reader);
+        let class = table
+            .get("class")
+            .and_then(|node| class(node, seen.classes, reader));
         if let (Some(name), Some(zone)) = (name, zone) {
             let services = runs
                 .into_iter()
                 .filter_map(|(service, address, _)| Some((service?, address)))
                 .collect();
             hosts.push(Host {
-                class: None,
                 name,
                 zone,
                 services,
+                class,
             });
         }
     }
     hosts
 }
 
-fn host_name(node: &Node, seen: &mut Seen, reader: &mut Reader<'_>) -> Option<model::HostName> {
+fn class(node: &Node, declared: &[&str], reader: &mut Reader<'_>) -> Option<ClassName> {
+    let text = reader.text(node, "class", |text| Ok(text.to_owned()))?;
+    if !declared.contains(&text.as_str()) {
+        let flaw = match declared {
+            [] => Flaw::new(format!("unknown class {}", quoted(&text)))
+                .help(format!("declare it: `[class.{}.packages]`", shown(&text))),
+            declared => unknown("class", &text, declared),
+        };
+        reader.report(node.span.clone(), flaw);
+        return None;
+    }
+    // A name that is none is reported where it is declared.
+    text.parse().ok()
+}
+
+fn host_name(node: &Node, seen: &mut Seen<'_>, reader: &mut Reader<'_>) -> Option<model::HostName> {
     let text = reader.text(node, "name", |text| Ok(text.to_owned()))?;
     match seen.hosts.get(&text) {
         Some(first) => {
@@ -279,7 +306,7 @@ fn runs(
 
 /// Two hosts with one address are one process under two names: waves and
 /// exposure would be wrong. The loopback is each host's own, so it may repeat.
-fn check_addresses(host: &Node, runs: &[Run], seen: &mut Seen, reader: &mut Reader<'_>) {
+fn check_addresses(host: &Node, runs: &[Run], seen: &mut Seen<'_>, reader: &mut Reader<'_>) {
     for (_, address, span) in runs {
         let local = ["127.", "localhost:", "[::1]:", "0.0.0.0:", "[::]:"];
         if local.iter().any(|prefix| address.starts_with(prefix)) {

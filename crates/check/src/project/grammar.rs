@@ -1,4 +1,4 @@
-//! The small languages inside strings: names, durations, shares and waves. Each
+//! The small languages inside strings: names, durations, shares, waves, versions, patterns. Each
 //! reader is text in, value or [`Flaw`] out. Where things are is in `places`.
 
 use std::ops::RangeInclusive;
@@ -14,6 +14,11 @@ const WAVE_HELP: &str = "write \"1 host\", \"3 hosts\", \"5% of zone\", \"20%\",
 const WAVE_HOSTS_MAX: u32 = 100_000;
 /// Longest shown part of what the user wrote.
 const QUOTED_CHARS_MAX: usize = 60;
+/// Longest text that people read in one line.
+const SENTENCE_BYTES_MAX: usize = 500;
+/// More than a thousandfold is no limit.
+const PERCENT_MAX: u64 = 100_000;
+
 /// Why a text isn't what it should be.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Flaw {
@@ -192,4 +197,162 @@ pub(super) fn wave_hosts(text: &str) -> Result<WaveSelector, Flaw> {
         return Ok(WaveSelector::Share { permille });
     }
     Err(bad())
+}
+
+/// A version range as Cargo writes it, left as it is.
+pub(super) fn version_range(text: &str) -> Result<String, Flaw> {
+    if crate::compat::range(text).is_some() {
+        return Ok(text.to_owned());
+    }
+    let flaw = Flaw::new(format!("{} is not a version range", quoted(text)));
+    Err(flaw.help("write it like \"^2\", \">=2, <3\", \"~1.4\", \"=1.4.2\" or \"*\""))
+}
+
+/// A version that ranges can be compared with, left as it is.
+pub(super) fn semantic_version(text: &str) -> Result<String, Flaw> {
+    if crate::compat::version(text).is_some() {
+        return Ok(text.to_owned());
+    }
+    let flaw = Flaw::new(format!("{} is not a version to compare", quoted(text)));
+    Err(flaw.help("write a semantic version, like \"1.4.2\" or \"2.0.0-rc.1\""))
+}
+
+/// Which files of a bundle.
+pub(super) fn path_pattern(text: &str) -> Result<String, Flaw> {
+    let Some(reason) = crate::pattern::path_flaw(text) else {
+        return Ok(text.to_owned());
+    };
+    let flaw = Flaw::new(format!("{} is no path pattern: {reason}", quoted(text)));
+    Err(flaw.help("write a path in the bundle; `*` is anything in one folder, `**` any folders"))
+}
+
+/// Which fields of a document.
+pub(super) fn pointer(text: &str) -> Result<String, Flaw> {
+    if crate::pattern::Pointer::parse(text).is_ok() {
+        return Ok(text.to_owned());
+    }
+    let flaw = Flaw::new(format!("{} is no pointer", quoted(text)));
+    Err(flaw.help("write it like \"/auth/*/address\": names behind slashes, `*` for any one"))
+}
+
+/// Where probes may go.
+pub(super) fn egress(text: &str) -> Result<String, Flaw> {
+    let Some(reason) = crate::egress::flaw(text) else {
+        return Ok(text.to_owned());
+    };
+    let flaw = Flaw::new(format!("{} names no places: {reason}", quoted(text)));
+    Err(flaw.help(
+        "write a name, \"*.domain\" or \"10.0.0.0/8\", each with \":port\" behind it if you like",
+    ))
+}
+
+/// Something for people, in one line.
+pub(super) fn sentence(text: &str) -> Result<String, Flaw> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(Flaw::new("this is empty").help("say it in a few words"));
+    }
+    if text.len() > SENTENCE_BYTES_MAX || text.chars().any(char::is_control) {
+        let flaw = Flaw::new(format!(
+            "this is longer than one line of {SENTENCE_BYTES_MAX} bytes"
+        ));
+        return Err(flaw.help("say it shorter; it is shown in lists"));
+    }
+    Ok(text.to_owned())
+}
+
+/// A CEL expression; whether it compiles is known where it runs.
+pub(super) fn expression(text: &str) -> Result<String, Flaw> {
+    if text.trim().is_empty() {
+        let flaw = Flaw::new("this expression is empty");
+        return Err(flaw.help("write CEL that is true when the policy bites"));
+    }
+    Ok(text.to_owned())
+}
+
+/// What an HTTP probe asks for: it begins with `/`.
+pub(super) fn url_path(text: &str) -> Result<String, Flaw> {
+    let fine = text.starts_with('/')
+        && text.len() <= SENTENCE_BYTES_MAX
+        && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
+    if fine {
+        return Ok(text.to_owned());
+    }
+    let flaw = Flaw::new(format!("{} is not a path to ask for", quoted(text)));
+    Err(flaw.help("write it like \"/authenticate\", visible ASCII without `#`"))
+}
+
+/// Bytes.
+pub(super) fn size(text: &str) -> Result<u64, Flaw> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit: Option<u64> = match unit.strip_prefix(' ').unwrap_or(unit) {
+        "B" => Some(1),
+        "KiB" => Some(1 << 10),
+        "MiB" => Some(1 << 20),
+        "GiB" => Some(1 << 30),
+        _ => None,
+    };
+    let size = number.parse::<u32>().ok().zip(unit);
+    size.map(|(number, unit)| u64::from(number) * unit)
+        .ok_or_else(|| {
+            let flaw = Flaw::new(format!("{} is not a size", quoted(text)));
+            flaw.help("write a whole number with its unit, like \"500B\", \"64KiB\" or \"10MiB\"")
+        })
+}
+
+/// A percentage that may be more than everything.
+pub(super) fn percent(text: &str) -> Result<u64, Flaw> {
+    let number = text.strip_suffix('%').unwrap_or_default();
+    let number = number.strip_suffix(' ').unwrap_or(number);
+    let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+    let number = number.parse::<u64>().ok();
+    number
+        .filter(|number| digits && *number <= PERCENT_MAX)
+        .ok_or_else(|| {
+            let flaw = Flaw::new(format!("{} is not a whole percentage", quoted(text)));
+            flaw.help(format!(
+                "write it like \"50%\" or \"200%\", at most {PERCENT_MAX}%"
+            ))
+        })
+}
+
+const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+const DAY_MINUTES: u32 = 24 * 60;
+
+/// A time of the week, in minutes since Monday 00:00.
+pub(super) fn week_minute(text: &str) -> Result<u32, Flaw> {
+    let bad = || {
+        let flaw = Flaw::new(format!("{} is not a time of the week", quoted(text)));
+        let days = DAYS.join(", ");
+        flaw.help(format!(
+            "write it like \"fri 16:00\", from 00:00 to 23:59; days: {days}"
+        ))
+    };
+    let (day, time) = text.split_once(' ').ok_or_else(bad)?;
+    let day = (0u32..).zip(DAYS).find(|(_, name)| *name == day);
+    let (hour, minute) = time.split_once(':').ok_or_else(bad)?;
+    let number = |text: &str, most: u32| {
+        let digits = text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit());
+        let number = text.parse::<u32>().ok();
+        number.filter(|number| digits && *number <= most)
+    };
+    let (day, _) = day.ok_or_else(bad)?;
+    let hour = number(hour, 23).ok_or_else(bad)?;
+    Ok(day * DAY_MINUTES + hour * 60 + number(minute, 59).ok_or_else(bad)?)
+}
+
+/// An IANA time zone, as the database spells it.
+pub(super) fn time_zone(text: &str) -> Result<String, Flaw> {
+    if let Some(name) = crate::calendar::zone_name(text) {
+        return Ok(name);
+    }
+    let flaw = Flaw::new(format!("{} is not a known time zone", quoted(text)));
+    let known = crate::calendar::zone_names();
+    Err(
+        match crate::suggest::nearest(text, known.iter().map(String::as_str)) {
+            Some(meant) => flaw.help(format!("did you mean {meant:?}?")),
+            None => flaw.help("write its IANA name, like \"Europe/Berlin\" or \"UTC\""),
+        },
+    )
 }

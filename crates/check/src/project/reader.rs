@@ -72,7 +72,7 @@ impl<'t> Reader<'t> {
             Value::Text(_)
             | Value::Integer(_)
             | Value::Float
-            | Value::Boolean
+            | Value::Boolean(_)
             | Value::Date
             | Value::List(_) => {
                 self.wrong_type(node, label, "a table");
@@ -152,6 +152,47 @@ impl<'t> Reader<'t> {
         read(text)
             .map_err(|flaw| self.report(node.span.clone(), flaw))
             .ok()
+    }
+
+    /// A list of strings that `read` understands; those that it doesn't are left out.
+    pub(super) fn texts<T>(
+        &mut self,
+        node: &Node,
+        label: &str,
+        read: impl Fn(&str) -> Result<T, Flaw>,
+    ) -> Option<Vec<T>> {
+        let items = self.list(node, label)?;
+        let texts = items.iter().map(|item| self.text(item, label, &read));
+        Some(texts.collect::<Vec<_>>().into_iter().flatten().collect())
+    }
+
+    /// A string that is one of a few words.
+    pub(super) fn word<T: Copy>(
+        &mut self,
+        node: &Node,
+        label: &str,
+        words: &[(&str, T)],
+    ) -> Option<T> {
+        self.text(node, label, |text| {
+            let found = words.iter().find(|(word, _)| *word == text);
+            found.map(|(_, value)| *value).ok_or_else(|| {
+                let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+                let listed = format!("use one of: {}", known.join(", "));
+                let flaw = Flaw::new(format!("unknown `{label}` {}", quoted(text)));
+                match suggest::nearest(text, known) {
+                    Some(meant) => flaw.help(format!("did you mean {meant:?}? {listed}")),
+                    None => flaw.help(listed),
+                }
+            })
+        })
+    }
+
+    pub(super) fn boolean(&mut self, node: &Node, label: &str) -> Option<bool> {
+        let Value::Boolean(truth) = node.value else {
+            self.wrong_type(node, label, "true or false");
+            return None;
+        };
+        Some(truth)
     }
 
     /// A string or key that must be a name of the model.

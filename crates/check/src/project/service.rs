@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{
-    Command, Commands, HealthCheck, HealthProbe, Millis, PackageName, ServiceName, ServiceSpec,
-};
+use model::{Command, Commands, HealthCheck, HealthProbe, Millis, ServiceName, ServiceSpec};
 
 use super::fleet::Fleet;
 use super::grammar::{self, Flaw};
@@ -12,20 +10,12 @@ use super::places;
 use super::plan::{self, DEADLINE_MAX, DEADLINE_MIN};
 use super::reader::Reader;
 use super::tree::{Node, Value};
-use super::{PackageSource, ServiceSource};
+use super::{ServiceSource, checks, packages};
 
 /// How long a command may take when nothing is said.
 const COMMAND_DEADLINE: Millis = Millis::seconds(10);
 /// More looks in a row than anybody waits for.
 const THRESHOLD_MAX: u64 = 1000;
-
-/// The services' names as written, well formed or not.
-pub(super) fn declared(root: &Node) -> Vec<&str> {
-    match root.get("service").map(|node| &node.value) {
-        Some(Value::Table(fields)) => fields.iter().map(|field| field.name.as_str()).collect(),
-        _ => Vec::new(),
-    }
-}
 
 type Services = (
     BTreeMap<ServiceName, ServiceSource>,
@@ -76,6 +66,8 @@ fn service(
         "health",
         "plan",
         "tenant_header",
+        "requires",
+        "checks",
     ];
     let table = reader.table(node, label, &known)?;
     if reader.lacks(table, "files") && reader.lacks(table, "packages") {
@@ -91,7 +83,7 @@ fn service(
         .and_then(|node| reader.text(node, "tenant_header", places::header));
     let packages = table
         .get("packages")
-        .map(|node| packages(node, reader))
+        .map(|node| packages::released(node, reader))
         .unwrap_or_default();
     let commands = table
         .get("commands")
@@ -99,45 +91,26 @@ fn service(
         .unwrap_or_default();
     let health = table.get("health").and_then(|node| health(node, reader));
     let plan = plan::read(table.get("plan"), fleet, reader);
+    let requires = packages::ranges(table, "requires", reader);
+    let (rules, checks) = table
+        .get("checks")
+        .and_then(|node| checks::read(node, fleet, reader))
+        .unwrap_or_default();
     let source = ServiceSource {
         files,
         packages,
+        requires,
         commands,
         health,
         plan,
+        checks,
     };
-    Some((
-        source,
-        ServiceSpec {
-            tenant_header,
-            ..ServiceSpec::default()
-        },
-    ))
-}
-
-fn packages(node: &Node, reader: &mut Reader<'_>) -> BTreeMap<PackageName, PackageSource> {
-    let mut packages = BTreeMap::new();
-    for field in reader.fields(node, "packages").unwrap_or_default() {
-        let name: Option<PackageName> = reader.name(&field.name, field.name_span.clone());
-        let Some(table) = reader.table(&field.node, "package", &["version", "archive"]) else {
-            continue;
-        };
-        let version = reader
-            .required(table, "this package", "version", "\"1.4.2\"")
-            .and_then(|node| reader.text(node, "version", places::version));
-        let archive = reader
-            .required(
-                table,
-                "this package",
-                "archive",
-                "\"dist/server-1.4.2.tar.gz\"",
-            )
-            .and_then(|node| reader.text(node, "archive", places::archive));
-        if let (Some(name), Some(version), Some(archive)) = (name, version, archive) {
-            packages.insert(name, PackageSource { version, archive });
-        }
-    }
-    packages
+    let spec = ServiceSpec {
+        tenant_header,
+        checks: rules,
+        ..ServiceSpec::default()
+    };
+    Some((source, spec))
 }
 
 fn commands(node: &Node, reader: &mut Reader<'_>) -> Commands {

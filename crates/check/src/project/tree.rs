@@ -21,7 +21,7 @@ pub(super) enum Value {
     Text(String),
     Integer(i64),
     Float,
-    Boolean,
+    Boolean(bool),
     Date,
     List(Vec<Node>),
     Table(Vec<Field>),
@@ -42,7 +42,7 @@ impl Node {
             Value::Text(_) => "a string",
             Value::Integer(_) => "a whole number",
             Value::Float => "a number with a fraction",
-            Value::Boolean => "true or false",
+            Value::Boolean(_) => "true or false",
             Value::Date => "a date",
             Value::List(_) => "a list",
             Value::Table(_) => "a table",
@@ -95,7 +95,7 @@ fn value_node(value: &toml_edit::Value, place: Range<usize>) -> Node {
         toml_edit::Value::String(text) => Value::Text(text.value().clone()),
         toml_edit::Value::Integer(number) => Value::Integer(*number.value()),
         toml_edit::Value::Float(_) => Value::Float,
-        toml_edit::Value::Boolean(_) => Value::Boolean,
+        toml_edit::Value::Boolean(truth) => Value::Boolean(*truth.value()),
         toml_edit::Value::Datetime(_) => Value::Date,
         toml_edit::Value::Array(array) => Value::List(
             array

@@ -1,7 +1,6 @@
 //! Puts the parts together: lock, state, generation 0, the loop, the line.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,14 +14,15 @@ use wire::api::{EnrolAnswer, EnrolRequest};
 use wire::backoff::Backoff;
 use wire::{Client, ClientError, Identity, PublicKey, SecretKey};
 
-use crate::config::AgentConfig;
-use crate::core::Core;
+use crate::config::{AgentConfig, Attestation};
+use crate::core::{Core, Inbox};
 use crate::error::at;
 use crate::hands::Hands;
 use crate::link::{self, Link};
 use crate::reach::Reach;
 use crate::store::Store;
-use crate::{AgentError, disk, live, local, peer};
+use crate::trust::{self, Trust};
+use crate::{AgentError, disk, live, local, peer, tasks};
 
 /// Runs a host's agent until `shutdown`. What is under way then is broken off;
 /// the state on disk says how the next start goes on.
@@ -49,14 +49,12 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
     let identity = Identity::Host(config.host.clone(), Box::new(key.clone()));
     let client = Client::new(&config.control, identity, config.ca.clone());
     let client = client.map_err(AgentError::Client)?;
+    let attesters = config.attesters()?;
     let reach = Reach::default();
 
     let (mut core, inbox, state) = Core::new(config.state_dir.clone(), host);
     let hands = hands(&config, &state, Some(client.clone()), reach.clone())?;
-    core.input(Input::Started)
-        .await
-        .map_err(AgentError::Refused)?;
-    adopt(&config, &mut core, &hands, &state).await?;
+    begin(&config, &mut core, &hands, &state).await?;
 
     let listener = listen(&config).await?;
     let bound = listener.local_addr().map_err(at(&config.peer_listen))?;
@@ -77,21 +75,38 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
             tracing::error!(%error, "peers can't ask this host any more");
         }
     });
-    tasks.spawn(local::serve(socket, inbox.clone(), state.clone(), reach));
+    tasks.spawn(local::serve(
+        socket,
+        inbox.clone(),
+        state.clone(),
+        reach,
+        config.state_dir.clone(),
+    ));
 
     let line = async {
-        let control_key = join(&config, &client, &key, &state, &peer_address).await?;
+        let control_key = join(&config, &client, &key, &state, &inbox, &peer_address).await?;
+        let (tasks, listed) = watch::channel(Vec::new());
+        let tools = tasks::Tools {
+            client: client.clone(),
+            hands: hands.clone(),
+            probes: config.probes.clone(),
+            retry_max: config.retry_max(),
+        };
+        let worker = tasks::Worker::new(tools, control_key.clone(), listed);
         let link = Link {
             client,
-            key: control_key,
-            inbox,
+            state_dir: config.state_dir.clone(),
+            trust: Trust::new(control_key, attesters),
+            inbox: inbox.clone(),
             hands: hands.clone(),
             timings: config.timings,
             state: state.clone(),
             hinting: Arc::default(),
             hint: Arc::default(),
+            tasks,
         };
         tokio::join!(
+            worker.run(),
             link.clone().orders(),
             link.clone().hints(),
             link.clone().reports(),
@@ -140,6 +155,25 @@ pub(crate) fn hands(
         swapping: Arc::default(),
         state: state.clone(),
     })
+}
+
+/// What was under way, what this host demands, and what is new on it.
+async fn begin(
+    config: &AgentConfig,
+    core: &mut Core,
+    hands: &Hands,
+    state: &watch::Receiver<Arc<Host>>,
+) -> Result<(), AgentError> {
+    let begins = core.input(Input::Started).await;
+    begins.map_err(AgentError::Refused)?;
+    match config.attestation {
+        Attestation::OnceMet => {}
+        Attestation::Required => core
+            .input(Input::Gated)
+            .await
+            .map_err(AgentError::Refused)?,
+    }
+    adopt(config, core, hands, state).await
 }
 
 /// Takes over the services that are new in the configuration.
@@ -205,11 +239,12 @@ async fn join(
     client: &Client,
     key: &SecretKey,
     state: &watch::Receiver<Arc<Host>>,
+    inbox: &Inbox,
     peer_address: &str,
 ) -> Result<PublicKey, AgentError> {
-    let path = config.state_dir.join("control.key");
+    let path = trust::control_key_path(&config.state_dir);
     if path.exists() {
-        return pinned(&path);
+        return trust::pinned(&config.state_dir);
     }
     let Some(join_token) = config.token()? else {
         return Err(AgentError::NoJoinToken);
@@ -234,6 +269,10 @@ async fn join(
         match answer.await {
             Ok(answer) => {
                 let control = PublicKey::parse(&answer.control_key).map_err(AgentError::Key)?;
+                // First of all: once the key is there, nobody asks again.
+                if answer.gated {
+                    inbox.ask(Input::Gated).await;
+                }
                 let text = control.to_string();
                 disk::write(&path, text.as_bytes(), 0o600).map_err(at(&path))?;
                 tracing::info!(key = %control, "joined");
@@ -250,9 +289,4 @@ async fn join(
             }
         }
     }
-}
-
-fn pinned(path: &Path) -> Result<PublicKey, AgentError> {
-    let text = std::fs::read_to_string(path).map_err(at(path))?;
-    PublicKey::parse(text.trim()).map_err(AgentError::Key)
 }

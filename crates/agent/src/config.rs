@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use model::{HostName, Millis, ServiceName};
+use wire::PublicKey;
 
 use crate::AgentError;
 
@@ -48,9 +49,63 @@ pub struct AgentConfig {
     /// The address by which they know it, if it is another than the one listened on.
     #[serde(default)]
     pub peer_address: Option<String>,
+    /// What an order forward must bring before this host takes it up.
+    #[serde(default)]
+    pub attestation: Attestation,
+    /// Public keys, 64 hex digits each. With any of them here, a test result
+    /// counts only if one of these has signed it as well as the control plane:
+    /// pin keys that the control plane doesn't hold, and it can't test on paper.
+    #[serde(default)]
+    pub attesters: Vec<String>,
+    /// What probes may do from this host.
+    #[serde(default)]
+    pub probes: ProbeSettings,
     /// Pauses.
     #[serde(default)]
     pub timings: Timings,
+}
+
+/// What an order forward must bring before this host takes it up.
+///
+/// ```toml
+/// attestation = "required"
+/// attesters = ["d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"]
+/// ```
+///
+/// Either way the host remembers in its own state that it demands test results,
+/// over restarts and whatever this file says later, and nothing from the control
+/// plane undoes it. A person on the host does: stop the agent, take the line out
+/// of `agent.toml`, set `"gated":false` in `host.json` in the state folder, and
+/// start the agent. The next order with a test result sets it again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Attestation {
+    /// A test result, from the first order on that brings one, or if the control
+    /// plane says at joining that this host is of the last environment.
+    #[default]
+    OnceMet,
+    /// A test result, always.
+    Required,
+}
+
+/// What probes of references may do from this host.
+///
+/// ```toml
+/// [probes]
+/// allow = ["10.0.0.0/8", "*.internal:443"]
+/// roots = "/etc/plimsoll/private-ca.pem"
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeSettings {
+    /// Where they may go at most: `host`, `*.domain`, `address/bits`, each with
+    /// `:port` or without. Empty: nowhere, and no file is looked at either.
+    /// Absent: wherever the service's own egress list lets them.
+    #[serde(default)]
+    pub allow: Option<Vec<String>>,
+    /// PEM file with roots that are trusted beside the system's.
+    #[serde(default)]
+    pub roots: Option<PathBuf>,
 }
 
 /// One service on this host.
@@ -132,6 +187,17 @@ impl AgentConfig {
         }
     }
 
+    /// Whose signature a test result needs beside the control plane's.
+    pub(crate) fn attesters(&self) -> Result<Vec<PublicKey>, AgentError> {
+        let parse = |key: &String| {
+            PublicKey::parse(key).map_err(|source| AgentError::Attester {
+                key: key.clone(),
+                source,
+            })
+        };
+        self.attesters.iter().map(parse).collect()
+    }
+
     pub(crate) fn retry_max(&self) -> Duration {
         self.timings.retry_max_ms.duration()
     }
@@ -151,5 +217,22 @@ mod tests {
         assert_eq!(config.timings.poll_ms, Timings::default().poll_ms);
         let error = AgentConfig::parse(&text.replace("live", "life")).unwrap_err();
         assert!(error.contains("life"), "{error}");
+    }
+
+    #[test]
+    fn keys_of_attesters_are_read_or_named() {
+        let text = |keys: &str| {
+            format!(
+                "control = \"http://127.0.0.1:7600\"\nhost = \"web-01\"\nstate_dir = \"/s\"\n\
+                 attestation = \"required\"\nattesters = [{keys}]\n[services]\n"
+            )
+        };
+        let key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+        let config = AgentConfig::parse(&text(&format!("\"{key}\""))).unwrap();
+        assert_eq!(config.attestation, Attestation::Required);
+        assert_eq!(config.attesters().unwrap()[0].to_string(), key);
+        let config = AgentConfig::parse(&text("\"d75a\"")).unwrap();
+        let error = config.attesters().unwrap_err().to_string();
+        assert!(error.contains("\"d75a\""), "{error}");
     }
 }

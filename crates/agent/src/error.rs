@@ -52,6 +52,14 @@ pub enum AgentError {
     /// A key that can't be read or made.
     #[error("the agent's key")]
     Key(#[source] wire::sign::SignError),
+    /// A key in `attesters` that is none.
+    #[error("attesters: \"{key}\" is not 64 hex digits of an ed25519 public key")]
+    Attester {
+        /// As it stands there.
+        key: String,
+        /// Why.
+        source: wire::sign::SignError,
+    },
     /// The control plane's URL or certificates.
     #[error("the way to the control plane")]
     Client(#[source] wire::ClientError),

@@ -10,12 +10,14 @@
 //! trees/DIGEST    complete trees; `live` is a link to one of them
 //! packages/DIGEST unpacked packages           blobs/       downloads under way
 //! staging/        what is being built         aside/       folders that made way
+//! reverts/SERVICE.json  the way back from the newest order forward, signed in advance
 //! agent.sock      for commands on this host   lock         one agent at a time
 //! ```
 //!
 //! Invariant: no wait without a deadline, no change of what is live without
 //! the state that answers for it on disk, and no way back that needs anybody else.
 
+mod advance;
 mod agent;
 mod blobs;
 mod command;
@@ -32,10 +34,13 @@ mod local;
 mod peer;
 mod reach;
 mod store;
+mod tasks;
+mod trust;
 mod unpack;
 mod words;
 
+pub use advance::envelope as signed_order;
 pub use agent::run;
-pub use config::{AgentConfig, ServiceConfig, Timings};
+pub use config::{AgentConfig, Attestation, ProbeSettings, ServiceConfig, Timings};
 pub use error::AgentError;
-pub use local::{ServiceStatus, Status, revert_local, status};
+pub use local::{Reverted, ServiceStatus, Status, revert_local, status};

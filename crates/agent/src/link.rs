@@ -4,25 +4,26 @@
 //! holds; nothing here waits without a deadline.
 
 use std::collections::{BTreeSet, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
-use model::order::Dispatch;
 use model::{Digest, Generation, Report, ServiceName};
 use node::{Host, Input};
 use tokio::sync::{Notify, watch};
 use wire::api::{Heartbeat, OrdersAnswer, ReportsAnswer, ReportsRequest, ServiceBeat};
 use wire::backoff::{Backoff, jitter};
 use wire::client::Fetched;
-use wire::sign::ORDER_TYPE;
-use wire::{Client, Envelope, Open, PublicKey};
+use wire::{Client, Envelope};
 
+use crate::advance;
 use crate::command;
 use crate::config::Timings;
 use crate::core::Inbox;
 use crate::hands::Hands;
+use crate::trust::Trust;
 use crate::words::surroundings;
 
 /// A stream that says nothing for so long, not even that it is alive, is opened anew.
@@ -39,7 +40,8 @@ const EXITS_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub(crate) struct Link {
     pub(crate) client: Client,
-    pub(crate) key: PublicKey,
+    pub(crate) trust: Trust,
+    pub(crate) state_dir: PathBuf,
     pub(crate) inbox: Inbox,
     pub(crate) hands: Hands,
     pub(crate) timings: Timings,
@@ -47,6 +49,8 @@ pub(crate) struct Link {
     /// Whether the stream of hints is open.
     pub(crate) hinting: Arc<AtomicBool>,
     pub(crate) hint: Arc<Notify>,
+    /// The newest list of tasks, for the one who does them.
+    pub(crate) tasks: watch::Sender<Vec<Envelope>>,
 }
 
 impl Link {
@@ -80,9 +84,11 @@ impl Link {
                     self.hands.reach.heard();
                     backoff.reset();
                     if let Fetched::New(answer, tag) = answer {
+                        self.keep(answer.reverts).await;
                         for envelope in answer.orders {
                             self.envelope(&envelope, &mut forged).await;
                         }
+                        let _ = self.tasks.send_replace(answer.tasks);
                         etag = tag;
                     }
                     // A server that doesn't know how to wait must not be asked without a pause.
@@ -105,10 +111,18 @@ impl Link {
         }
     }
 
+    /// On disk before the orders that they undo are taken up.
+    async fn keep(&self, reverts: Vec<Envelope>) {
+        let (state_dir, trust) = (self.state_dir.clone(), self.trust.clone());
+        let host = self.state.borrow().clone();
+        let keep = move || advance::keep(&state_dir, &trust, &host, &reverts);
+        let _ = tokio::task::spawn_blocking(keep).await;
+    }
+
     async fn envelope(&self, envelope: &Envelope, forged: &mut HashSet<Digest>) {
-        match envelope.open::<Dispatch>(ORDER_TYPE, &self.key) {
+        match self.trust.order(envelope) {
             Ok(dispatch) => {
-                let proof = node::Proof::Absent;
+                let proof = self.trust.proof(dispatch.attestation.as_ref());
                 self.inbox.send(Input::Ordered { dispatch, proof }).await;
             }
             Err(error) => {

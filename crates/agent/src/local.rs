@@ -17,7 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use model::{Digest, Generation, HostName, Refusal, ServiceName};
 use node::{Host, Input, Slot, Work};
+use wire::Envelope;
 
+use crate::advance;
 use crate::config::AgentConfig;
 use crate::core::{Core, Inbox};
 use crate::disk;
@@ -29,8 +31,8 @@ use crate::{AgentError, agent};
 const CALL_WITHIN: Duration = Duration::from_secs(10);
 /// A person waits this long for a local revert; the host goes on after it.
 const REVERT_WITHIN: Duration = Duration::from_secs(300);
-/// A command is one short line.
-const LINE_BYTES_MAX: u64 = 4096;
+/// A command is one line, with at most one signed order in it.
+const LINE_BYTES_MAX: u64 = advance::ENVELOPE_BYTES_MAX + 4096;
 /// Longest path that a socket's address can hold.
 const SOCKET_PATH_BYTES_MAX: usize = 100;
 
@@ -43,6 +45,9 @@ pub struct Status {
     pub alive: bool,
     /// Whether the control plane was heard from lately.
     pub control_reachable: bool,
+    /// Whether nothing runs here that was neither good here nor attested.
+    #[serde(default)]
+    pub gated: bool,
     /// Reports that it has not acknowledged.
     pub unsent_reports: usize,
     /// By service.
@@ -89,6 +94,7 @@ impl Status {
             host: host.name.clone(),
             alive,
             control_reachable,
+            gated: host.gated,
             unsent_reports: host.outbox.len(),
             services: services.collect(),
         }
@@ -135,17 +141,15 @@ fn detail(slot: &Slot) -> String {
 #[serde(tag = "do", rename_all = "lowercase", deny_unknown_fields)]
 enum Request {
     Status,
-    Revert {
-        service: ServiceName,
-        to: Option<Digest>,
-    },
+    Revert(advance::Wish),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Answer {
     Status(Status),
-    Started,
+    /// On whose word.
+    Started(String),
     Refused(Refusal),
     Unreadable(String),
 }
@@ -181,6 +185,7 @@ pub(crate) async fn serve(
     inbox: Inbox,
     state: watch::Receiver<Arc<Host>>,
     reach: Reach,
+    state_dir: PathBuf,
 ) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -188,7 +193,7 @@ pub(crate) async fn serve(
             continue;
         };
         // One at a time: people are few, and each call is short.
-        let call = answer(stream, &inbox, &state, &reach);
+        let call = answer(stream, &inbox, &state, &reach, &state_dir);
         let _ = tokio::time::timeout(CALL_WITHIN, call).await;
     }
 }
@@ -198,6 +203,7 @@ async fn answer(
     inbox: &Inbox,
     state: &watch::Receiver<Arc<Host>>,
     reach: &Reach,
+    state_dir: &Path,
 ) -> std::io::Result<()> {
     let mut line = String::new();
     let (read, mut write) = stream.split();
@@ -213,11 +219,15 @@ async fn answer(
                 reach.within(Duration::from_secs(15)),
             ))
         }
-        Ok(Request::Revert { service, to }) => {
-            match inbox.ask(Input::RevertLocal { service, to }).await {
-                Some(Ok(())) => Answer::Started,
-                Some(Err(refusal)) => Answer::Refused(refusal),
-                None => Answer::Unreadable("the agent is ending".into()),
+        Ok(Request::Revert(wish)) => {
+            let host = state.borrow().clone();
+            match advance::choose(state_dir, &host, wish) {
+                Ok((input, word)) => match inbox.ask(input).await {
+                    Some(Ok(())) => Answer::Started(word),
+                    Some(Err(refusal)) => Answer::Refused(refusal),
+                    None => Answer::Unreadable("the agent is ending".into()),
+                },
+                Err(refusal) => Answer::Refused(refusal),
             }
         }
         Err(error) => Answer::Unreadable(error.to_string()),
@@ -262,33 +272,50 @@ pub async fn status(state_dir: &Path) -> Result<Status, AgentError> {
     }
 }
 
-/// Takes a service on this host back, to `to` or to the last good bundle, and
-/// waits until it is there. Needs neither a control plane nor a living agent.
+/// A host that went back on a person's wish.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reverted {
+    /// On whose word: a person's alone, or authorised in advance and by whom.
+    pub word: String,
+    /// What runs now.
+    #[serde(flatten)]
+    pub status: ServiceStatus,
+}
+
+/// Takes a service on this host back, and waits until it is there: to `to`, as
+/// `order` says (signed in advance, see [`crate::signed_order`]), as the way back
+/// says that was kept with the newest order, or to the last good bundle. Needs
+/// neither a control plane nor a living agent.
 ///
 /// # Errors
-/// When the target is not kept here, or the way back does not succeed in time
-/// (a living agent keeps trying).
+/// When the target is not kept here, when `order` is forged, for another host or
+/// for another order than the newest, or when the way back does not succeed in
+/// time (a living agent keeps trying).
 pub async fn revert_local(
     config: &AgentConfig,
     service: &ServiceName,
     to: Option<Digest>,
-) -> Result<ServiceStatus, AgentError> {
-    let request = Request::Revert {
+    order: Option<Envelope>,
+) -> Result<Reverted, AgentError> {
+    let wish = advance::Wish {
         service: service.clone(),
         to,
+        order,
     };
-    match call(&config.state_dir, &request).await {
-        Some(Ok(Answer::Started)) => follow(&config.state_dir, service).await,
-        Some(answer) => Err(odd(answer)),
-        None => alone(config, service, to).await,
-    }
+    let request = Request::Revert(wish.clone());
+    let (word, status) = match call(&config.state_dir, &request).await {
+        Some(Ok(Answer::Started(word))) => (word, follow(&config.state_dir, service).await?),
+        Some(answer) => return Err(odd(answer)),
+        None => alone(config, service, wish).await?,
+    };
+    Ok(Reverted { word, status })
 }
 
 fn odd(answer: std::io::Result<Answer>) -> AgentError {
     match answer {
         Ok(Answer::Refused(refusal)) => AgentError::Refused(refusal),
         Ok(Answer::Unreadable(reason)) => AgentError::Unfinished(reason),
-        Ok(Answer::Status(_) | Answer::Started) => {
+        Ok(Answer::Status(_) | Answer::Started(_)) => {
             AgentError::Unfinished("the agent answered another question".into())
         }
         Err(error) => AgentError::Unfinished(format!("the agent gave no answer: {error}")),
@@ -320,8 +347,8 @@ async fn follow(state_dir: &Path, service: &ServiceName) -> Result<ServiceStatus
 async fn alone(
     config: &AgentConfig,
     service: &ServiceName,
-    to: Option<Digest>,
-) -> Result<ServiceStatus, AgentError> {
+    wish: advance::Wish,
+) -> Result<(String, ServiceStatus), AgentError> {
     let _lock = disk::lock(&config.state_dir)?;
     let Some(host) = disk::load(&config.state_dir)? else {
         return Err(AgentError::State {
@@ -335,11 +362,9 @@ async fn alone(
     core.input(Input::Started)
         .await
         .map_err(AgentError::Refused)?;
-    let service_name = service.clone();
-    let input = Input::RevertLocal {
-        service: service_name,
-        to,
-    };
+    let now = state.borrow().clone();
+    let chosen = advance::choose(&config.state_dir, &now, wish);
+    let (input, word) = chosen.map_err(AgentError::Refused)?;
     core.input(input).await.map_err(AgentError::Refused)?;
     let done = CancellationToken::new();
     let mut watch = state.clone();
@@ -353,7 +378,7 @@ async fn alone(
     let (arrived, ()) = tokio::join!(arrive, core.run(hands, done.clone()));
     let status = Status::of(&state.borrow().clone(), false, false);
     match status.service(service) {
-        Some(found) if arrived => Ok(found.clone()),
+        Some(found) if arrived => Ok((word, found.clone())),
         Some(found) => Err(AgentError::Unfinished(format!("still {}", found.detail))),
         None => Err(AgentError::Unfinished("the service is gone".into())),
     }

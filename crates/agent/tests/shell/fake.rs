@@ -15,14 +15,15 @@ use axum::{Json, Router};
 use model::order::Dispatch;
 use model::{
     Bundle, Command, Commands, Digest, FileEntry, Generation, HealthCheck, HealthProbe, HostName,
-    Millis, Order, OrderKind, PackageEntry, Plan, ReleaseId, Report, ReportKind, ServiceName,
+    Millis, Order, OrderKind, PackageEntry, Plan, ReleaseId, Report, ReportKind, ServiceName, Task,
+    TaskResult,
 };
 use tokio_util::sync::CancellationToken;
 use wire::api::{
     ConfirmRequest, EnrolAnswer, EnrolRequest, Heartbeat, OrdersAnswer, ReportsAnswer,
-    ReportsRequest, WhoAmI,
+    ReportsRequest, ResultsRequest, WhoAmI,
 };
-use wire::sign::ORDER_TYPE;
+use wire::sign::{ORDER_TYPE, TASK_TYPE};
 use wire::{Envelope, SecretKey};
 
 pub(crate) fn api() -> ServiceName {
@@ -36,6 +37,15 @@ pub(crate) fn host() -> HostName {
 #[derive(Default)]
 pub(crate) struct Inner {
     pub(crate) orders: Vec<Envelope>,
+    pub(crate) tasks: Vec<Envelope>,
+    /// Results of tasks, in the order in which they came, repeats too.
+    pub(crate) results: Vec<TaskResult>,
+    /// Results are not taken; how many weren't.
+    pub(crate) results_lost: bool,
+    pub(crate) results_refused: u64,
+    pub(crate) reverts: Vec<Envelope>,
+    /// Joining hosts are told that they are of the last environment.
+    pub(crate) gated: bool,
     pub(crate) version: u64,
     pub(crate) blobs: HashMap<Digest, Vec<u8>>,
     /// The next answers for blobs break off after so many bytes.
@@ -76,6 +86,7 @@ impl Fake {
             .route("/v1/agents/{host}/whoami", get(whoami))
             .route("/v1/agents/{host}/confirm", post(confirm))
             .route("/v1/agents/{host}/reports", post(reports))
+            .route("/v1/agents/{host}/results", post(results))
             .route("/v1/agents/{host}/heartbeat", post(heartbeat))
             .route("/v1/blobs/{digest}", get(blob))
             .layer(axum::middleware::from_fn_with_state(fake.clone(), alive))
@@ -104,6 +115,14 @@ impl Fake {
         inner.version += 1;
     }
 
+    /// Puts these on the host's list, and nothing else.
+    pub(crate) fn list(&self, tasks: &[Task]) {
+        let mut inner = self.inner();
+        let sealed = tasks.iter().map(|task| self.key.seal(TASK_TYPE, task));
+        inner.tasks = sealed.collect();
+        inner.version += 1;
+    }
+
     pub(crate) fn reported(&self) -> Vec<ReportKind> {
         let inner = self.inner();
         inner
@@ -126,10 +145,11 @@ async fn alive(
 }
 
 async fn enrol(State(fake): State<Fake>, Json(request): Json<EnrolRequest>) -> Json<EnrolAnswer> {
-    fake.inner().enrolled.push(request);
+    let mut inner = fake.inner();
+    inner.enrolled.push(request);
     Json(EnrolAnswer {
         control_key: fake.key.public().to_string(),
-        gated: false,
+        gated: inner.gated,
     })
 }
 
@@ -140,12 +160,13 @@ async fn orders(State(fake): State<Fake>, headers: HeaderMap) -> Response {
             let tag = format!("\"{}\"", inner.version);
             let known = headers.get(header::IF_NONE_MATCH);
             if known.is_none_or(|known| known.as_bytes() != tag.as_bytes()) {
-                let orders = inner.orders.clone();
+                let (orders, reverts) = (inner.orders.clone(), inner.reverts.clone());
+                let tasks = inner.tasks.clone();
                 return (
                     [(header::ETAG, tag)],
                     Json(OrdersAnswer {
-                        reverts: Vec::new(),
-                        tasks: Vec::new(),
+                        reverts,
+                        tasks,
                         orders,
                     }),
                 )
@@ -208,6 +229,16 @@ async fn reports(
         }
     }
     Json(ReportsAnswer { through })
+}
+
+async fn results(State(fake): State<Fake>, Json(request): Json<ResultsRequest>) -> Response {
+    let mut inner = fake.inner();
+    if inner.results_lost {
+        inner.results_refused += 1;
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    inner.results.extend(request.results);
+    Json(serde_json::json!({"detail": "taken"})).into_response()
 }
 
 async fn heartbeat(
@@ -285,8 +316,11 @@ impl Ship {
             join_token: Some("pls_test".into()),
             join_token_file: None,
             services: [(api(), ServiceConfig { live })].into(),
+            attestation: Default::default(),
+            attesters: Vec::new(),
             peer_listen: "127.0.0.1:0".into(),
             peer_address: None,
+            probes: Default::default(),
             timings: Timings {
                 reconcile_ms: Millis(2000),
                 poll_ms: Millis(500),

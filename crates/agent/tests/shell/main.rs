@@ -6,4 +6,5 @@
 )]
 
 mod fake;
+mod gates;
 mod stories;

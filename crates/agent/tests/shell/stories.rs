@@ -8,9 +8,9 @@ use model::{Bundle, Digest, Millis, Phase, ReportKind};
 
 use crate::fake::{Fake, Ship, api, bundle, dispatch, eventually, package, peer};
 
-const GOOD: &[u8] = b"generation = 1\n";
+pub(crate) const GOOD: &[u8] = b"generation = 1\n";
 
-fn good() -> Bundle {
+pub(crate) fn good() -> Bundle {
     bundle(&[("api.toml", GOOD), ("ok", b"")])
 }
 
@@ -18,7 +18,7 @@ fn sick() -> Bundle {
     bundle(&[("api.toml", b"sick = true\n")])
 }
 
-async fn ready(fake: &Fake) -> Ship {
+pub(crate) async fn ready(fake: &Fake) -> Ship {
     let mut ship = Ship::new(fake);
     ship.start();
     eventually("joined", || !fake.inner().beats.is_empty()).await;
@@ -26,11 +26,11 @@ async fn ready(fake: &Fake) -> Ship {
 }
 
 /// Generation 0 as the control plane knows it.
-fn origin(fake: &Fake) -> Digest {
+pub(crate) fn origin(fake: &Fake) -> Digest {
     fake.inner().enrolled[0].adopted[&api()]
 }
 
-async fn confirmed(fake: &Fake, generation: u64) {
+pub(crate) async fn confirmed(fake: &Fake, generation: u64) {
     eventually("confirmed", || {
         let inner = fake.inner();
         inner.confirmed.iter().any(|c| c.generation.0 == generation)
@@ -296,12 +296,12 @@ async fn a_person_reverts_with_the_control_plane_dead_and_with_the_agent_dead() 
     fake.order(&dispatch(1, Forward, &good()), &[GOOD, b""]);
     confirmed(&fake, 1).await;
     fake.inner().dead = true;
-    let back = agent::revert_local(&ship.config, &api(), None)
+    let back = agent::revert_local(&ship.config, &api(), None, None)
         .await
         .unwrap();
-    assert!(back.held_local && back.at_rest, "{back:?}");
+    assert!(back.status.held_local && back.status.at_rest, "{back:?}");
     assert_eq!(ship.read("api.toml"), "generation = 0\n");
-    let never = agent::revert_local(&ship.config, &api(), Some(Digest::of(b"x"))).await;
+    let never = agent::revert_local(&ship.config, &api(), Some(Digest::of(b"x")), None).await;
     assert!(
         matches!(never, Err(agent::AgentError::Refused(_))),
         "{never:?}"
@@ -313,10 +313,10 @@ async fn a_person_reverts_with_the_control_plane_dead_and_with_the_agent_dead() 
     ship.kill().await;
     let status = agent::status(ship.state()).await.unwrap();
     assert!(!status.alive);
-    let back = agent::revert_local(&ship.config, &api(), None)
+    let back = agent::revert_local(&ship.config, &api(), None, None)
         .await
         .unwrap();
-    assert!(back.held_local, "{back:?}");
+    assert!(back.status.held_local, "{back:?}");
     assert_eq!(ship.read("api.toml"), "generation = 0\n");
     ship.start();
     eventually("told", || fake.reported().len() == 2).await;

@@ -81,6 +81,9 @@ pub(crate) enum AgentCommand {
         /// Another kept bundle instead of the last good one
         #[arg(long, value_name = "DIGEST")]
         to: Option<Digest>,
+        /// A way back that was signed in advance and handed over in a file
+        #[arg(long, conflicts_with = "to", value_name = "FILE")]
+        order: Option<PathBuf>,
         /// Answer in JSON
         #[arg(long)]
         json: bool,

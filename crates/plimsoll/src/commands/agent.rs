@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use agent::{AgentConfig, ServiceStatus};
+use agent::{AgentConfig, AgentError, ServiceStatus};
 
 use crate::cli::{AgentArgs, AgentCommand, Ask};
 use crate::commands::serve::{start_logs, stop_signal};
@@ -16,6 +16,7 @@ pub(crate) async fn agent(args: AgentArgs, ask: &Ask) -> Result<ExitCode, Failur
             config,
             service,
             to,
+            order,
             json,
         }) => {
             let config = AgentConfig::read(&config).map_err(Failure::caused)?;
@@ -32,16 +33,26 @@ pub(crate) async fn agent(args: AgentArgs, ask: &Ask) -> Result<ExitCode, Failur
                         .next(format!("Name one with --service: {}.", names.join(", "))));
                 }
             };
-            let status = agent::revert_local(&config, &service, to).await.map_err(|error| {
-                Failure::caused(error)
-                    .next("`plimsoll agent status` shows what this host runs and which bundles it kept.")
-                    .with_json(json)
+            let order = order.as_deref().map(agent::signed_order);
+            let order = order.transpose().map_err(Failure::caused)?;
+            let back = agent::revert_local(&config, &service, to, order).await;
+            let back = back.map_err(|error| {
+                let failure = match error {
+                    AgentError::Refused(refusal) => Failure::from(refusal),
+                    error => Failure::caused(error)
+                        .next("`plimsoll agent status` shows what this host runs and which bundles it kept."),
+                };
+                failure.with_json(json)
             })?;
             if json {
-                output::json(&status)?;
+                output::json(&back)?;
             } else {
-                println!("{}", paint(Paint::Green, "this host is back"));
-                show(&status);
+                println!(
+                    "{}, {}",
+                    paint(Paint::Green, "this host is back"),
+                    back.word
+                );
+                show(&back.status);
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -68,6 +79,9 @@ pub(crate) async fn agent(args: AgentArgs, ask: &Ask) -> Result<ExitCode, Failur
                 "{}: {alive}, control plane {control}, {} reports unsent",
                 status.host, status.unsent_reports
             );
+            if status.gated {
+                println!("  takes nothing that is not attested");
+            }
             for service in &status.services {
                 show(service);
             }

@@ -1,5 +1,6 @@
 //! From an input to events, or to a refusal.
 
+mod gates;
 mod hosts;
 mod people;
 pub(crate) mod rollback;
@@ -9,8 +10,9 @@ use std::collections::BTreeMap;
 
 use model::refusal::Code;
 use model::{
-    Actor, Bundle, Digest, Event, Generation, HostName, Refusal, ReleaseId, Report, Role, Scope,
-    ServiceName, Timestamp, TokenId, Topology,
+    Actor, Bundle, Checked, Digest, Envelope, Event, Gate, Generation, HostName, Refusal,
+    ReleaseId, Report, Role, Scope, ServiceName, Statement, TaskResult, Timestamp, TokenId,
+    Topology,
 };
 
 use crate::{State, Watch};
@@ -22,6 +24,8 @@ pub use tick::{outstanding, waiting};
 pub const WORDS_BYTES_MAX: usize = 4096;
 /// Most reports taken at a time.
 pub const REPORTS_MAX: usize = 1000;
+/// Most results of tasks taken at a time: a host has a handful of tasks.
+pub const RESULTS_MAX: usize = 100;
 
 /// What can come in.
 #[derive(Debug, Clone)]
@@ -61,6 +65,10 @@ pub enum Input {
         bundle: Box<Bundle>,
         base: Option<Digest>,
         message: String,
+        /// What the static checks found; nothing in it denies.
+        checked: Box<Checked>,
+        /// The break-glass to use.
+        break_glass: Option<u64>,
     },
     /// Somebody wants the way back.
     Rollback {
@@ -75,6 +83,8 @@ pub enum Input {
         by: Actor,
         scope: Scope,
         reason: String,
+        /// It ends by itself then.
+        until: Option<Timestamp>,
     },
     /// It may again.
     Thaw {
@@ -101,6 +111,37 @@ pub enum Input {
         host: HostName,
         reports: Vec<Report>,
     },
+    /// Somebody other than the author agrees to a high-risk change.
+    Approve {
+        by: Actor,
+        release: ReleaseId,
+        /// What was looked at: [`crate::binds`].
+        binds: Digest,
+        note: String,
+    },
+    /// The shell signed what [`crate::due::attestations`] wants.
+    Attest {
+        release: ReleaseId,
+        envelope: Envelope,
+        statement: Box<Statement>,
+    },
+    /// A host tells what came of its tasks.
+    Results {
+        host: HostName,
+        results: Vec<TaskResult>,
+    },
+    /// Somebody asks to go past gates in an emergency.
+    AskBreakGlass {
+        by: Actor,
+        service: ServiceName,
+        gates: Vec<Gate>,
+        reason: String,
+        expires_at: Timestamp,
+    },
+    /// A second person agrees.
+    ConfirmBreakGlass { by: Actor, id: u64 },
+    /// Somebody looked at it afterwards.
+    ReviewBreakGlass { by: Actor, id: u64, words: String },
     /// Time passed, or the watch changed.
     Tick,
 }
@@ -174,7 +215,18 @@ pub fn decide(
             bundle,
             base,
             message,
-        } => people::propose(state, by, *bundle, base, message),
+            checked,
+            break_glass,
+        } => {
+            let change = people::Change {
+                bundle: *bundle,
+                base,
+                message,
+                checked: *checked,
+                break_glass,
+            };
+            people::propose(state, watch, by, change, now)
+        }
         Input::Rollback {
             by,
             service,
@@ -182,8 +234,13 @@ pub fn decide(
             to,
             reason,
         } => rollback::by_person(state, watch, by, service, release, to, reason, now),
-        Input::Freeze { by, scope, reason } => people::freeze(state, by, scope, reason),
-        Input::Thaw { by, scope, reason } => people::thaw(state, by, scope, reason),
+        Input::Freeze {
+            by,
+            scope,
+            reason,
+            until,
+        } => people::freeze(state, by, scope, reason, until, now),
+        Input::Thaw { by, scope, reason } => people::thaw(state, by, scope, reason, now),
         Input::LiftQuarantine {
             by,
             service,
@@ -197,6 +254,29 @@ pub fn decide(
             digest,
         } => hosts::confirm(state, host, service, generation, digest),
         Input::Reports { host, reports } => hosts::reports(state, &host, reports),
+        Input::Approve {
+            by,
+            release,
+            binds,
+            note,
+        } => gates::approve(state, by, release, binds, note),
+        Input::Attest {
+            release,
+            envelope,
+            statement,
+        } => Ok(gates::attest(state, release, envelope, &statement)),
+        Input::Results { host, results } => gates::results(state, &host, results),
+        Input::AskBreakGlass {
+            by,
+            service,
+            gates: left_out,
+            reason,
+            expires_at,
+        } => gates::ask_break_glass(state, by, service, left_out, reason, expires_at),
+        Input::ConfirmBreakGlass { by, id } => gates::confirm_break_glass(state, by, id, now),
+        Input::ReviewBreakGlass { by, id, words } => {
+            gates::review_break_glass(state, by, id, words)
+        }
         Input::Tick => Ok(tick::tick(state, watch, now)),
     }
 }

@@ -6,21 +6,28 @@
 
 use std::collections::BTreeMap;
 
-use model::order::Dispatch;
+use model::order::{Dispatch, Revert};
 use model::{
-    Backend, Digest, Environment, EnvironmentName, HostName, Millis, OrderKind, Permille, Pool,
-    ReleaseId, ServiceName, ServiceRoutes, Timestamp,
+    Backend, Digest, Environment, EnvironmentName, Gate, HostName, Millis, Order, OrderKind,
+    Permille, Pool, ReleaseId, ServiceName, ServiceRoutes, Statement, Task, TaskKind, Timestamp,
 };
-use release::Status;
+use release::{Release, Status};
 
 use crate::decide::tick::active_of;
 use crate::state::Slot;
-use crate::{SlotStatus, State};
+use crate::{SlotStatus, State, gates};
 
 /// A host asks this many others whether the control plane is gone for them too.
 const PEERS: usize = 3;
 /// An active release is looked at this often even without news.
 const TICK_EVERY: Millis = Millis(250);
+
+/// All probes of a host together.
+const PROBES_WITHIN: Millis = Millis::seconds(30);
+/// All broken variants together: some dozens of runs of the bundle's own check.
+const TRIALS_WITHIN: Millis = Millis::seconds(300);
+/// A load that was never taken off the list ends by itself.
+const LOAD_WITHIN: Millis = Millis::seconds(900);
 
 /// Something the world should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,10 +78,144 @@ pub fn orders_tag(state: &State, host: &HostName) -> String {
         .into_iter()
         .flat_map(|host| host.slots.values());
     let orders = slots.filter_map(|slot| slot.order.as_ref());
-    let tags: Vec<String> = orders
+    let mut tags: Vec<String> = orders
         .map(|order| format!("{}.{}", order.generation, order.issued_at.as_millisecond()))
         .collect();
+    tags.extend(tasks(state, host).into_iter().map(|task| task.id));
     tags.join("-")
+}
+
+/// What is to be signed now: test results of releases that passed everything before production.
+pub fn attestations(state: &State) -> Vec<(ReleaseId, Statement)> {
+    let releases = state.releases.values();
+    releases
+        .filter_map(|release| Some((release.id, gates::statement(state, release)?)))
+        .collect()
+}
+
+/// The way back from each order forward of a host, to be signed in advance with it.
+pub fn reverts(state: &State, host: &HostName) -> Vec<Revert> {
+    let slots = state.hosts.get(host).into_iter();
+    slots
+        .flat_map(|host| host.slots.values())
+        .filter_map(|slot| {
+            let forward = slot.order.as_ref()?;
+            if forward.kind != OrderKind::Forward {
+                return None;
+            }
+            let order = Order {
+                kind: OrderKind::Rollback,
+                digest: slot.home_from(&[forward.digest]),
+                ..forward.clone()
+            };
+            let release = state.releases.get(&forward.release);
+            let approved_by = release.map_or_else(Vec::new, gates::approved_by);
+            Some(Revert { order, approved_by })
+        })
+        .collect()
+}
+
+/// What a host should do for gates, without changing anything.
+pub fn tasks(state: &State, host: &HostName) -> Vec<Task> {
+    let active = state.services.values().filter_map(|service| service.active);
+    let releases = active.filter_map(|id| state.releases.get(&id));
+    releases
+        .filter(|release| matches!(release.status, Status::Rolling { .. }))
+        .flat_map(|release| tasks_of(state, release, host))
+        .collect()
+}
+
+fn tasks_of(state: &State, release: &Release, host: &HostName) -> Vec<Task> {
+    let Some((environment, declared)) = state.topology.host(host) else {
+        return Vec::new();
+    };
+    let Some(address) = declared.services.get(&release.service) else {
+        return Vec::new();
+    };
+    let kinds = [
+        (
+            PROBES_WITHIN,
+            "probe",
+            probe(state, release, host, environment),
+        ),
+        (TRIALS_WITHIN, "hostile", hostile(state, release, host)),
+        (LOAD_WITHIN, "load", load(state, release, host)),
+    ];
+    let wanted = kinds
+        .into_iter()
+        .filter_map(|(within, name, kind)| Some((within, name, kind?)));
+    wanted
+        .map(|(within_ms, name, kind)| Task {
+            id: match &kind {
+                TaskKind::Probe { .. } => gates::task_id(release.id, name, release.seen.round),
+                TaskKind::Hostile { .. } | TaskKind::Load { .. } => {
+                    gates::task_id(release.id, name, 0)
+                }
+            },
+            host: host.clone(),
+            release: release.id,
+            service: release.service.clone(),
+            environment: environment.name.clone(),
+            zone: declared.zone.clone(),
+            address: address.clone(),
+            within_ms,
+            kind,
+        })
+        .collect()
+}
+
+/// References are probed from the moment of the proposal, so that a bad one is known before the bake ends.
+fn probe(
+    state: &State,
+    release: &Release,
+    host: &HostName,
+    environment: &Environment,
+) -> Option<TaskKind> {
+    if release.seen.probes.contains_key(host) || gates::serving(state, release) {
+        return None;
+    }
+    let probing = gates::probing(state, release);
+    probing.iter().find(|group| group.hosts.contains(host))?;
+    let references = release.checked.references.iter().enumerate();
+    let used = references.filter(|(_, reference)| reference.used_in(&environment.name));
+    let references =
+        used.filter_map(|(at, reference)| Some((u32::try_from(at).ok()?, reference.clone())));
+    let rules = gates::rules(state, &release.service);
+    Some(TaskKind::Probe {
+        references: references.collect(),
+        egress: rules.egress.clone(),
+    })
+}
+
+/// Broken variants are tried where the tree is, and before that host goes back and forth.
+fn hostile(state: &State, release: &Release, host: &HostName) -> Option<TaskKind> {
+    let rules = gates::rules(state, &release.service);
+    let chosen = gates::rehearsal_host(state, release) == Some(host);
+    let done = release.seen.trials.contains_key(host) || release.tested.is_some();
+    let wanted = rules.hostile && !release.checked.hostile.is_empty();
+    let slot = state.slot(host, &release.service)?;
+    let there = slot.running == release.digest && slot.forward_of(release.id).is_some();
+    let waived = gates::waived(state, release).contains(&Gate::Hostile);
+    let bundle = state.bundles.get(&release.digest)?;
+    if !chosen || done || !wanted || !there || waived || bundle.commands.check.is_none() {
+        return None;
+    }
+    Some(TaskKind::Hostile {
+        bundle: bundle.clone(),
+        documents: release.checked.hostile.clone(),
+        schemas: rules.schemas.clone(),
+    })
+}
+
+/// Requests for the host that rehearses, from the first step to the last.
+fn load(state: &State, release: &Release, host: &HostName) -> Option<TaskKind> {
+    let rehearsal = release.seen.rehearsal.as_ref()?;
+    let under_way = rehearsal.host == *host && rehearsal.current().is_some();
+    let plan = gates::rules(state, &release.service)
+        .rehearsal
+        .load
+        .clone()?;
+    under_way.then_some(TaskKind::Load { plan })
 }
 
 /// When to tick although nothing happened; `None` while no release is active.
@@ -98,11 +239,12 @@ pub fn dispatches(state: &State, host: &HostName) -> Vec<Dispatch> {
             let order = slot.order.clone()?;
             let bundle = state.bundles.get(&order.digest).cloned();
             let peers = peers(state, host, order.release);
+            let attestation = state.attestations.get(&order.digest).cloned();
             Some(Dispatch {
                 order,
                 bundle,
                 peers,
-                attestation: None,
+                attestation,
             })
         })
         .collect()

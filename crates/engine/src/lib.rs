@@ -18,11 +18,15 @@
 
 pub mod decide;
 pub mod due;
+mod gates;
 pub mod state;
 pub mod watch;
 
 pub use decide::{Input, decide};
 pub use due::{Effect, due, wake_at};
+pub use gates::{
+    FreezeNow, approvals_needed, attestation_void, binds, compatibility, freezes, gates,
+};
 pub use release::{Release, Stage, Status};
 pub use state::{HostState, ServiceState, Slot, SlotStatus, State, evolve};
 pub use watch::Watch;

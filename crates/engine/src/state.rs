@@ -8,8 +8,8 @@ mod fold;
 use std::collections::BTreeMap;
 
 use model::{
-    Actor, Bundle, Digest, EnvironmentName, Generation, HostName, Order, OrderKind, Phase,
-    ReleaseId, Role, Scope, ServiceName, Timestamp, TokenId, Topology,
+    Actor, Bundle, Digest, Envelope, EnvironmentName, Gate, Generation, HostName, Order, OrderKind,
+    Phase, ReleaseId, Role, Scope, ServiceName, Timestamp, TokenId, Topology,
 };
 use release::Release;
 use serde::{Deserialize, Serialize};
@@ -20,8 +20,10 @@ pub use fold::evolve;
 const RELEASES_KEPT_MAX: usize = 200;
 /// Homes that are remembered for each slot, and good bundles for each service.
 const HOMES_KEPT_MAX: usize = 10;
+/// Break-glasses that are remembered, beside those that wait for a review.
+const GLASSES_KEPT_MAX: usize = 100;
 /// The format of [`State`] in snapshots; grows when its meaning changes.
-pub const STATE_FORMAT: u32 = 1;
+pub const STATE_FORMAT: u32 = 2;
 
 /// Everything that the control plane knows for certain.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -44,6 +46,33 @@ pub struct State {
     pub freezes: BTreeMap<ScopeKey, Freeze>,
     /// The highest release number given.
     pub releases_given: u64,
+    /// Signed test results of bundles that may still be needed.
+    pub attestations: BTreeMap<Digest, Envelope>,
+    /// By number.
+    pub break_glasses: BTreeMap<u64, BreakGlass>,
+}
+
+/// A way past gates in an emergency.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakGlass {
+    /// Its number.
+    pub id: u64,
+    /// For this service alone.
+    pub service: ServiceName,
+    /// What is left out.
+    pub gates: Vec<Gate>,
+    /// Why.
+    pub reason: String,
+    /// Who asked.
+    pub asked_by: Actor,
+    /// Who agreed.
+    pub confirmed_by: Option<Actor>,
+    /// Void from then on.
+    pub expires_at: Timestamp,
+    /// Releases that used it.
+    pub used_by: Vec<ReleaseId>,
+    /// Who looked at it afterwards.
+    pub reviewed_by: Option<Actor>,
 }
 
 /// A [`Scope`] as a map's key: empty text stands for everything.
@@ -91,6 +120,16 @@ pub struct Freeze {
     pub reason: String,
     /// Since when.
     pub since: Timestamp,
+    /// It ends by itself then.
+    #[serde(default)]
+    pub until: Option<Timestamp>,
+}
+
+impl Freeze {
+    /// Whether it has not ended by itself.
+    pub fn holds(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
 }
 
 /// A host whose agent joined.
@@ -267,12 +306,5 @@ impl State {
         self.topology
             .host(host)
             .map(|(environment, _)| &environment.name)
-    }
-
-    /// The freeze that stops a service, if one does.
-    pub fn frozen(&self, service: &ServiceName) -> Option<&Freeze> {
-        self.freezes
-            .get("")
-            .or_else(|| self.freezes.get(service.as_str()))
     }
 }

@@ -9,11 +9,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use model::verdict::Evidence;
 use model::{
-    BundleCounts, Digest, EnvironmentName, Exposure, GatewayName, Generation, HostName, Millis,
-    ReleaseId, ServiceName, TenantName, Timestamp,
+    BundleCounts, Digest, EnvironmentName, ErrorBudget, Exposure, GatewayName, Generation,
+    HostName, Millis, ReleaseId, ServiceName, TenantName, Timestamp,
 };
 
 use crate::State;
+use budget::Recent;
+
+mod budget;
 
 /// A host unheard of for this long gets no orders, and a wave with it is not judged.
 pub const SILENT_AFTER: Millis = Millis::seconds(15);
@@ -41,6 +44,8 @@ pub struct Watch {
     /// Totals of rows by environment, service and bundle, so that judging does not walk all rows.
     totals: BTreeMap<(EnvironmentName, ServiceName), BTreeMap<Digest, Total>>,
     marks: BTreeMap<ReleaseId, Marks>,
+    /// Minute by minute, for error budgets.
+    recent: BTreeMap<(EnvironmentName, ServiceName), Recent>,
 }
 
 type RowKey = (
@@ -60,6 +65,9 @@ struct Met {
     /// It had run before this process did: its first totals tell of the past.
     older: bool,
 }
+
+/// A host stages and checks before its own deadline begins to run; so much longer it is waited for.
+pub(crate) const STAGING_ALLOWANCE: Millis = Millis::seconds(30);
 
 #[derive(Debug, Clone, Default)]
 struct Total {
@@ -157,6 +165,7 @@ impl Watch {
             ended: BTreeMap::new(),
             totals: BTreeMap::new(),
             marks: BTreeMap::new(),
+            recent: BTreeMap::new(),
         }
     }
 
@@ -251,7 +260,7 @@ impl Watch {
         self.gateways.insert(gateway.clone(), met);
         let catching_up = met.older && Millis::between(met.at, now) < CATCH_UP;
         for row in rows {
-            self.count_row(gateway, environment, row, catching_up);
+            self.count_row(gateway, environment, row, catching_up, now);
         }
         new
     }
@@ -262,6 +271,7 @@ impl Watch {
         environment: &EnvironmentName,
         row: Row,
         catching_up: bool,
+        now: Timestamp,
     ) {
         let Row {
             service,
@@ -288,10 +298,11 @@ impl Watch {
         };
         self.rows.insert(key, counts);
         let news = counts.since(earlier);
-        let totals = self
-            .totals
-            .entry((environment.clone(), service))
-            .or_default();
+        let key = (environment.clone(), service);
+        if !catching_up {
+            self.recent.entry(key.clone()).or_default().add(news, now);
+        }
+        let totals = self.totals.entry(key).or_default();
         let total = totals.entry(digest).or_default();
         total.counts = total.counts.plus(news);
         if catching_up && before.is_none() {
@@ -398,6 +409,18 @@ impl Watch {
                 tenants: total.tenants.len() as u64,
                 tenants_hit: total.tenants_hit.len() as u64,
             })
+    }
+
+    /// In words, when a service's customers had more failures than its budget has.
+    pub fn budget_spent(
+        &self,
+        environment: &EnvironmentName,
+        service: &ServiceName,
+        budget: &ErrorBudget,
+        now: Timestamp,
+    ) -> Option<String> {
+        let recent = self.recent.get(&(environment.clone(), service.clone()))?;
+        recent.spent(budget, now)
     }
 
     /// Totals over all bundles, for metrics.

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::gate::CheckSet;
-use crate::{ClassName, EnvironmentName, HostName, PackageName, Scope, ServiceName, ZoneName};
+use crate::{
+    ClassName, EnvironmentName, HostName, Millis, PackageName, Permille, Scope, ServiceName,
+    ZoneName,
+};
 
 /// The fleet as people declared it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -112,6 +115,21 @@ pub struct ServiceSpec {
     /// What is demanded of its changes.
     #[serde(default)]
     pub checks: CheckSet,
+    /// How many failures customers bear; once they are spent, nothing new is released.
+    #[serde(default)]
+    pub error_budget: Option<ErrorBudget>,
+}
+
+/// A share of failed requests over a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ErrorBudget {
+    /// Most failed requests, in thousandths of all.
+    pub failed_permille_max: Permille,
+    /// Over so long, up to now.
+    pub window_ms: Millis,
+    /// With fewer requests than this in the window nothing is said.
+    pub requests_min: u64,
 }
 
 impl Topology {

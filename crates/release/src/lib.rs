@@ -8,9 +8,11 @@
 //! Invariant: a wave's hosts are ordered only after every wave before it
 //! passed, so the exposed hosts are never more than the current wave's share.
 
+pub mod gates;
 pub mod next;
 pub mod state;
 pub mod waves;
 
-pub use next::{HostLooks, Outlook, Step, next};
+pub use gates::{Demands, Gating, RehearsalHost};
+pub use next::{GatesAhead, HostLooks, Outlook, Step, next};
 pub use state::{Release, Rollback, Stage, Status};

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use model::verdict::Evidence;
 use model::{HostName, Millis, Rule, StagePlan, Timestamp, Verdict};
 
+use crate::gates::{self, Act, Demands, Gating, RehearsalHost};
 use crate::{Release, Status};
 
 /// How one host that the release reached looks from the control plane.
@@ -27,6 +28,8 @@ pub enum HostLooks {
         /// In words.
         reason: String,
     },
+    /// Goes back and forth on purpose; the rehearsal looks at it.
+    Rehearsing,
     /// Does harm, or went back.
     Failed {
         /// Which rule says so.
@@ -43,10 +46,25 @@ pub struct Outlook<'a> {
     pub hosts: BTreeMap<HostName, HostLooks>,
     /// What the judge says of the newest wave.
     pub verdict: Verdict,
-    /// Why releases are frozen, if they are.
+    /// Why nothing goes forward in the current environment, if it is frozen.
     pub frozen: Option<String>,
+    /// Why nothing enters the next one.
+    pub frozen_next: Option<String>,
     /// How the bundle travels through the current environment.
     pub plan: &'a StagePlan,
+    /// What is still between the release and the last environment; absent once it is there.
+    pub gates: Option<GatesAhead>,
+}
+
+/// Gates that a release has not left behind.
+#[derive(Debug, Clone)]
+pub struct GatesAhead {
+    /// What they demand.
+    pub demands: Demands,
+    /// How the rehearsing host looks.
+    pub rehearsing: Option<RehearsalHost>,
+    /// The next environment is the last.
+    pub next_is_last: bool,
 }
 
 /// What to do.
@@ -62,6 +80,8 @@ pub enum Step {
     Pass(Verdict),
     /// Go to the next environment, or be good.
     Advance,
+    /// Something that a gate wants.
+    Gate(Gating),
     /// People must be asked: the wave can't be judged.
     Hold(String),
     /// Turn back.
@@ -75,18 +95,20 @@ pub fn next(release: &Release, outlook: &Outlook<'_>, now: Timestamp) -> Step {
     };
     // No stage yet: the release enters its first environment.
     let Some(stage) = release.stage() else {
-        return frozen_or(outlook, Step::Advance);
+        return match harm(release, outlook) {
+            Some(verdict) => Step::RollBack(verdict),
+            None => advance(release, outlook, now),
+        };
     };
     if let Some(verdict) = harm(release, outlook) {
         return Step::RollBack(verdict);
     }
     if stage.begun == stage.passed {
-        let step = if stage.begun == stage.waves.len() {
-            Step::Advance
-        } else {
-            Step::StartWave(u32::try_from(stage.begun).unwrap_or(u32::MAX))
-        };
-        return frozen_or(outlook, step);
+        if stage.begun == stage.waves.len() {
+            return advance(release, outlook, now);
+        }
+        let wave = u32::try_from(stage.begun).unwrap_or(u32::MAX);
+        return frozen_or(outlook, Step::StartWave(wave));
     }
     let wave = &stage.waves[stage.begun - 1];
     let place = format!(
@@ -99,6 +121,32 @@ pub fn next(release: &Release, outlook: &Outlook<'_>, now: Timestamp) -> Step {
         return step;
     }
     bake(stage.baking_since, held.as_deref(), outlook, &place, now)
+}
+
+/// Into the next environment: the last one only through every gate.
+fn advance(release: &Release, outlook: &Outlook<'_>, now: Timestamp) -> Step {
+    let open = match &outlook.frozen_next {
+        Some(reason) => Step::Wait(reason.clone()),
+        None => Step::Advance,
+    };
+    let Some(ahead) = outlook.gates.as_ref().filter(|ahead| ahead.next_is_last) else {
+        return open;
+    };
+    if release.stages.is_empty() {
+        return Step::Wait("there is no environment before the last one to test it in".into());
+    }
+    match gates::step(release, &ahead.demands, ahead.rehearsing.as_ref(), now) {
+        Gating::Wait(reason) => Step::Wait(reason),
+        Gating::Fail(verdict) => Step::RollBack(verdict),
+        Gating::Open => open,
+        // A freeze holds what would send a host forward; going back and writing down go on.
+        wants @ (Gating::Rehearse(_) | Gating::Mix | Gating::Act(Act::Forward(..))) => {
+            frozen_or(outlook, Step::Gate(wants))
+        }
+        wants @ (Gating::Act(Act::Back(..) | Act::Ended(..))
+        | Gating::Seal
+        | Gating::Recheck(_)) => Step::Gate(wants),
+    }
 }
 
 fn frozen_or(outlook: &Outlook<'_>, step: Step) -> Step {
@@ -123,14 +171,19 @@ fn harm(release: &Release, outlook: &Outlook<'_>) -> Option<Verdict> {
                 | HostLooks::Blocked(_)
                 | HostLooks::Ordered
                 | HostLooks::Confirmed
+                | HostLooks::Rehearsing
                 | HostLooks::Silent { .. },
             )
             | None => None,
         });
-    failed.or_else(|| match &outlook.verdict {
+    let judged = || match &outlook.verdict {
         verdict @ Verdict::Fail { .. } => Some(verdict.clone()),
         Verdict::Pass { .. } | Verdict::Insufficient { .. } => None,
-    })
+    };
+    let ahead = outlook.gates.as_ref();
+    failed
+        .or_else(judged)
+        .or_else(|| gates::failure(release, &ahead?.demands))
 }
 
 /// Orders what can be ordered; `None` once every host of the wave is confirmed.
@@ -156,6 +209,7 @@ fn apply(hosts: &[HostName], outlook: &Outlook<'_>, place: &str) -> Option<Step>
             HostLooks::Ready
             | HostLooks::Ordered
             | HostLooks::Confirmed
+            | HostLooks::Rehearsing
             | HostLooks::Silent { .. }
             | HostLooks::Failed { .. },
         ) => None,
@@ -186,6 +240,7 @@ fn bake(
         | HostLooks::Blocked(_)
         | HostLooks::Ordered
         | HostLooks::Confirmed
+        | HostLooks::Rehearsing
         | HostLooks::Failed { .. } => None,
     });
     let Some(since) = since else {

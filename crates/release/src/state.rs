@@ -161,6 +161,9 @@ pub struct Stage {
     pub wave_began_at: Timestamp,
     /// Whether the newest wave failed.
     pub failed: bool,
+    /// When the last wave passed.
+    #[serde(default)]
+    pub passed_at: Option<Timestamp>,
 }
 
 impl Release {
@@ -237,6 +240,7 @@ impl Release {
                 baking_since: None,
                 wave_began_at: at,
                 failed: false,
+                passed_at: None,
             }),
             Event::WaveStarted { wave, .. } => {
                 if let Some(stage) = self.stages.last_mut() {
@@ -245,7 +249,7 @@ impl Release {
                     stage.wave_began_at = at;
                 }
             }
-            Event::WaveJudged { wave, verdict, .. } => self.judged(*wave, verdict),
+            Event::WaveJudged { wave, verdict, .. } => self.judged(*wave, verdict, at),
             Event::WaveHeld { needs, .. } => {
                 if let Status::Rolling { held } = &mut self.status {
                     *held = Some(needs.clone());
@@ -401,13 +405,16 @@ impl Release {
         self.ended_at = Some(at);
     }
 
-    fn judged(&mut self, wave: u32, verdict: &Verdict) {
+    fn judged(&mut self, wave: u32, verdict: &Verdict, at: Timestamp) {
         let Some(stage) = self.stages.last_mut() else {
             return;
         };
         match verdict {
             Verdict::Pass { .. } => {
                 stage.passed = (wave as usize + 1).min(stage.waves.len());
+                if stage.passed == stage.waves.len() {
+                    stage.passed_at = Some(at);
+                }
                 if let Status::Rolling { held } = &mut self.status {
                     *held = None;
                 }

@@ -138,6 +138,25 @@ impl Drawing {
     }
 }
 
+/// However the plan begins, a single host goes first.
+pub fn one_first(waves: &mut Vec<Wave>) {
+    let Some(first) = waves.first_mut().filter(|wave| wave.hosts.len() > 1) else {
+        return;
+    };
+    let traffic_permille = first.traffic_permille;
+    let canary = Wave {
+        hosts: vec![first.hosts.remove(0)],
+        traffic_permille: CANARY_SHARE.min(traffic_permille),
+    };
+    waves.insert(0, canary);
+}
+
+/// What a single host gets when no plan says how much.
+const CANARY_SHARE: Permille = match Permille::new(10) {
+    Some(share) => share,
+    None => Permille::NONE,
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -275,7 +275,7 @@ impl World {
     }
 
     fn order(&mut self, host: usize, dispatch: Dispatch) -> Lawful {
-        let proof = node::Proof::Absent;
+        let proof = crate::attest::open(dispatch.attestation.as_ref());
         self.give(host, Input::Ordered { dispatch, proof })
     }
 

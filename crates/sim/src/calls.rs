@@ -1,7 +1,7 @@
 //! The control plane's shell: what it does with calls, and when it dies.
 
 use engine::Input;
-use model::{Event, HostName, Refusal};
+use model::{Event, HostName, Refusal, Timestamp};
 
 use crate::fleet::serving;
 use crate::laws::Lawful;
@@ -48,7 +48,26 @@ impl World {
             self.published(&more);
             events.extend(more);
         }
+        self.sign(now)?;
         Ok(events)
+    }
+
+    /// The shell signs test results that are to be signed.
+    fn sign(&mut self, now: Timestamp) -> Result<(), Refusal> {
+        for (release, statement) in engine::due::attestations(&self.plane.state) {
+            let envelope = crate::attest::seal(&statement);
+            let statement = Box::new(statement);
+            let signed = self.plane.give(
+                Input::Attest {
+                    release,
+                    envelope,
+                    statement,
+                },
+                now,
+            )?;
+            self.published(&signed);
+        }
+        Ok(())
     }
 
     /// Tells the trace and the hosts concerned.
@@ -95,6 +114,8 @@ impl World {
         if self.plane.up && engine::wake_at(&self.plane.state, now).is_some() {
             let events = self.plane.give(Input::Tick, now).unwrap_or_default();
             self.published(&events);
+            // Ticks and signatures are never refused.
+            let _ = self.sign(now);
             if !events.is_empty() && self.stormy() && self.draws.plane.chance(2 * self.storm) {
                 self.plane_dies();
             }

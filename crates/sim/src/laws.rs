@@ -68,6 +68,12 @@ struct Course {
     legs: Vec<Leg>,
     /// Hosts that had been told this content earlier, by another release.
     before: BTreeSet<HostName>,
+    /// What was good when it was proposed.
+    base: Option<Digest>,
+    /// The test host that goes back and forth again.
+    rehearses: Option<HostName>,
+    /// What it tries besides: old beside new.
+    mixed: BTreeSet<Digest>,
 }
 
 impl Course {
@@ -93,6 +99,8 @@ pub(crate) struct Laws {
     frozen: BTreeSet<Scope>,
     releases: BTreeMap<ReleaseId, Course>,
     confirmed: BTreeSet<(HostName, ServiceName, Generation, Digest)>,
+    /// What passed its test.
+    attested: BTreeSet<(ServiceName, Digest)>,
 }
 
 /// Checks a whole journal.
@@ -110,14 +118,18 @@ impl Laws {
                 service,
                 digest,
                 bundle,
+                base,
                 ..
-            } => self.proposed(*release, service, *digest, bundle),
+            } => self.proposed(*release, service, *digest, bundle, *base),
             Event::StageStarted {
                 release,
                 environment,
                 waves,
-                ..
-            } => self.stage_started(*release, environment, waves),
+                attestation,
+            } => {
+                let attested = attestation.is_some();
+                self.stage_started(*release, environment, waves, attested)
+            }
             Event::WaveStarted {
                 release,
                 environment,
@@ -153,6 +165,31 @@ impl Laws {
                 Ok(())
             }
             Event::RollbackCompleted { release, .. } => self.back(*release),
+            Event::RehearsalStarted { release, host } => {
+                let course = self.course(*release)?;
+                course.rehearses = Some(host.clone());
+                let service = course.service.clone();
+                self.frozen(&service, format_args!("{host} begins to rehearse"))
+            }
+            Event::MatrixStarted {
+                release,
+                old_files,
+                old_packages,
+                ..
+            } => {
+                let mixed = [old_files.digest(), old_packages.digest()];
+                self.course(*release)?.mixed = mixed.into();
+                Ok(())
+            }
+            Event::TestPassed {
+                release, record, ..
+            } => self.tested(*release, record),
+            Event::Attested { release, .. } => {
+                let course = self.course(*release)?;
+                let attested = (course.service.clone(), course.digest);
+                self.attested.insert(attested);
+                Ok(())
+            }
             Event::TopologySet { .. }
             | Event::HostEnrolled { .. }
             | Event::DigestQuarantined { .. }
@@ -165,14 +202,10 @@ impl Laws {
             Event::TokenIssued { .. }
             | Event::ReferencesProbed { .. }
             | Event::HostileTried { .. }
-            | Event::RehearsalStarted { .. }
             | Event::RehearsalStepped { .. }
-            | Event::MatrixStarted { .. }
             | Event::LoadMeasured { .. }
             | Event::TaskBroken { .. }
-            | Event::TestPassed { .. }
             | Event::Approved { .. }
-            | Event::Attested { .. }
             | Event::RecheckStarted { .. }
             | Event::BreakGlassAsked { .. }
             | Event::BreakGlassConfirmed { .. }

@@ -11,6 +11,7 @@
 //! gives the same run on every machine.
 
 mod agent;
+mod attest;
 mod calls;
 mod evidence;
 mod faults;

@@ -158,6 +158,12 @@ impl World {
                     .iter()
                     .for_each(|event| node::evolve(&mut agent, event));
             }
+            if place.serving {
+                let events = node::decide(&agent, node::Input::Gated, now).unwrap_or_default();
+                events
+                    .iter()
+                    .for_each(|event| node::evolve(&mut agent, event));
+            }
             let offset_ms = if self.storm > 0 {
                 self.draws.faults.swing(2_000)
             } else {
@@ -245,6 +251,7 @@ impl World {
                     by: person(),
                     scope,
                     reason: "a bad day".into(),
+                    until: None,
                 };
                 self.person_asks(input, "freezes")?
             }
@@ -298,6 +305,8 @@ impl World {
             bundle: Box::new(made.bundle),
             base: None,
             message: "a change".into(),
+            checked: Box::default(),
+            break_glass: None,
         };
         match self.plane_takes(input)? {
             Some(Ok(_)) => {

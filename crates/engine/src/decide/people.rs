@@ -2,12 +2,12 @@
 
 use model::refusal::Code;
 use model::{
-    Actor, Bundle, Digest, Event, Refusal, ReleaseId, Scope, ServiceName, TokenId, Topology,
+    Actor, Bundle, Checked, Digest, Event, Finding, Gate, Refusal, ReleaseId, Scope, ServiceName,
+    Severity, Timestamp, TokenId, Topology,
 };
 
 use super::{bounded, unknown_service};
-use crate::State;
-use crate::state::scope_key;
+use crate::{State, Watch, gates};
 
 pub(super) fn set_topology(
     state: &State,
@@ -39,14 +39,24 @@ pub(super) fn revoke(state: &State, by: Actor, token: TokenId) -> Result<Vec<Eve
     Ok(vec![Event::TokenRevoked { by, token }])
 }
 
+/// A proposal, without who made it.
+pub(super) struct Change {
+    pub(super) bundle: Bundle,
+    pub(super) base: Option<Digest>,
+    pub(super) message: String,
+    pub(super) checked: Checked,
+    pub(super) break_glass: Option<u64>,
+}
+
 pub(super) fn propose(
     state: &State,
+    watch: &Watch,
     by: Actor,
-    bundle: Bundle,
-    base: Option<Digest>,
-    message: String,
+    change: Change,
+    now: Timestamp,
 ) -> Result<Vec<Event>, Refusal> {
-    bounded("message", &message)?;
+    bounded("message", &change.message)?;
+    let (bundle, base) = (&change.bundle, change.base);
     let service = bundle.service.clone();
     if !state.topology.services.contains_key(&service) {
         return Err(unknown_service(state, &service));
@@ -60,6 +70,14 @@ pub(super) fn propose(
         ));
     }
     let digest = bundle.digest();
+    let past_freeze = break_glass(state, &change, now)?;
+    if !past_freeze && let Some(reason) = gates::frozen(state, watch, &service, None, now) {
+        return Err(Refusal::new(
+            Code::Frozen,
+            reason,
+            "Wait for the thaw, or ask who froze it. Rollbacks go on working.",
+        ));
+    }
     may_begin(state, &service, digest)?;
     pipeline_has_hosts(state, &service)?;
     let good = state.good(&service);
@@ -71,31 +89,65 @@ pub(super) fn propose(
             "Look at what changed meanwhile (`plimsoll releases`), then push again.",
         ));
     }
+    compatible(state, bundle)?;
     let release = ReleaseId(state.releases_given + 1);
     Ok(vec![Event::ReleaseProposed {
         release,
         service,
         digest,
-        bundle,
+        bundle: change.bundle,
         base: good,
         author: by,
-        message,
-        checked: model::Checked::default(),
-        break_glass: None,
+        message: change.message,
+        checked: change.checked,
+        break_glass: change.break_glass,
     }])
 }
 
-fn may_begin(state: &State, service: &ServiceName, digest: Digest) -> Result<(), Refusal> {
-    if let Some(freeze) = state.frozen(service) {
-        return Err(Refusal::new(
-            Code::Frozen,
+/// Whether the change breaks the glass of a freeze.
+fn break_glass(state: &State, change: &Change, now: Timestamp) -> Result<bool, Refusal> {
+    let Some(id) = change.break_glass else {
+        return Ok(false);
+    };
+    let service = &change.bundle.service;
+    match gates::usable(state, id, service, now) {
+        Some(glass) => Ok(glass.gates.contains(&Gate::Freeze)),
+        None => Err(Refusal::new(
+            Code::NoBreakGlass,
             format!(
-                "releases of {} are frozen by {}: {}",
-                freeze.scope, freeze.by, freeze.reason
+                "break-glass {id} can't be used for {service}: it is unknown, over, for another service, or nobody else has agreed yet"
             ),
-            "Wait for the thaw, or ask who froze it. Rollbacks go on working.",
-        ));
+            format!(
+                "`plimsoll break-glass list` shows them; a second person agrees with `plimsoll break-glass confirm {id}`."
+            ),
+        )),
     }
+}
+
+/// What is deployed must go with it, before any host sees it.
+fn compatible(state: &State, bundle: &Bundle) -> Result<(), Refusal> {
+    let findings = gates::compatibility(state, bundle);
+    let denied: Vec<&Finding> = findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Deny)
+        .collect();
+    if denied.is_empty() {
+        return Ok(());
+    }
+    let words: Vec<&str> = denied
+        .iter()
+        .map(|finding| finding.message.as_str())
+        .collect();
+    let help = denied.iter().find_map(|finding| finding.help.clone());
+    Err(Refusal::new(
+        Code::Incompatible,
+        words.join("\n"),
+        help.unwrap_or_else(|| "Change what it needs, or deploy what it needs first.".into()),
+    )
+    .with(findings))
+}
+
+fn may_begin(state: &State, service: &ServiceName, digest: Digest) -> Result<(), Refusal> {
     let Some(known) = state.services.get(service) else {
         return Ok(());
     };
@@ -171,18 +223,41 @@ pub(super) fn freeze(
     by: Actor,
     scope: Scope,
     reason: String,
+    until: Option<Timestamp>,
+    now: Timestamp,
 ) -> Result<Vec<Event>, Refusal> {
     bounded("reason", &reason)?;
-    if let Scope::Service(service) = &scope
-        && !state.topology.services.contains_key(service)
-    {
-        return Err(unknown_service(state, service));
+    match &scope {
+        Scope::Everything => {}
+        Scope::Service(service) if state.topology.services.contains_key(service) => {}
+        Scope::Service(service) => return Err(unknown_service(state, service)),
+        Scope::Environment(name) => {
+            let environments = state.topology.environments.iter();
+            let known: Vec<&str> = environments.map(|it| it.name.as_str()).collect();
+            if !known.contains(&name.as_str()) {
+                return Err(Refusal::new(
+                    Code::NotFound,
+                    format!(
+                        "there is no environment {name} (known: {})",
+                        known.join(", ")
+                    ),
+                    "Correct the name.",
+                ));
+            }
+        }
+    }
+    if let Some(until) = until.filter(|until| *until <= now) {
+        return Err(Refusal::new(
+            Code::BadRequest,
+            format!("the freeze would end at {until}, which is over"),
+            "Name a time to come, or none.",
+        ));
     }
     Ok(vec![Event::Frozen {
         by,
         scope,
         reason,
-        until: None,
+        until,
     }])
 }
 
@@ -191,9 +266,10 @@ pub(super) fn thaw(
     by: Actor,
     scope: Scope,
     reason: String,
+    now: Timestamp,
 ) -> Result<Vec<Event>, Refusal> {
     bounded("reason", &reason)?;
-    if !state.freezes.contains_key(&scope_key(&scope)) {
+    if !gates::frozen_by_person(state, &scope, now) {
         return Err(Refusal::new(
             Code::NothingToLift,
             format!("{scope} is not frozen"),

@@ -4,18 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use judge::Policy;
 use model::{
-    Event, Generation, HostName, Millis, OrderKind, ReleaseId, Rule, ServiceName, StagePlan,
-    Timestamp, Verdict,
+    Digest, Event, Generation, HostName, Millis, OrderKind, ReleaseId, Rule, ServiceName,
+    StagePlan, Timestamp, Verdict,
 };
-use release::{HostLooks, Outlook, Release, Status, Step, next};
+use release::{GatesAhead, HostLooks, Outlook, Release, Status, Step, next};
 
-use super::rollback;
+use super::{gates as wanted, rollback};
 use crate::state::Slot;
-use crate::watch::{CRASH_LOOP_EXITS, LOST_AFTER, SILENT_AFTER};
-use crate::{SlotStatus, State, Watch};
-
-/// A host stages and checks before its own deadline begins to run; so much longer it is waited for.
-const STAGING_ALLOWANCE: Millis = Millis::seconds(30);
+use crate::watch::{CRASH_LOOP_EXITS, LOST_AFTER, SILENT_AFTER, STAGING_ALLOWANCE};
+use crate::{SlotStatus, State, Watch, gates};
 
 /// Every active release takes at most one step.
 pub(super) fn tick(state: &State, watch: &Watch, now: Timestamp) -> Vec<Event> {
@@ -89,6 +86,7 @@ pub fn waiting(state: &State, watch: &Watch, release: &Release, now: Timestamp) 
                 | Step::StartWave(_)
                 | Step::Pass(_)
                 | Step::Advance
+                | Step::Gate(_)
                 | Step::RollBack(_) => None,
             }
         }
@@ -170,6 +168,7 @@ fn step(
     match next(release, &outlook, now) {
         Step::Wait(_) => Vec::new(),
         Step::Order(hosts) => order_forward(state, release, &hosts, now),
+        Step::Gate(gating) => wanted::carry_out(state, watch, release, gating, leased, now),
         Step::StartWave(wave) => place
             .into_iter()
             .map(|(environment, _)| Event::WaveStarted {
@@ -206,13 +205,32 @@ fn order_forward(
     hosts: &[HostName],
     now: Timestamp,
 ) -> Vec<Event> {
-    let (service, digest, id) = (&release.service, release.digest, release.id);
-    let order = |host| rollback::order(state, host, service, id, digest, OrderKind::Forward, now);
+    let (service, id) = (&release.service, release.id);
+    let order = |host| {
+        let (digest, kind) = match behind(state, release, host) {
+            Some(base) => (base, OrderKind::Rollback),
+            None => (release.digest, OrderKind::Forward),
+        };
+        rollback::order(state, host, service, id, digest, kind, now)
+    };
     hosts
         .iter()
         .filter_map(order)
         .map(|order| Event::HostOrdered { order })
         .collect()
+}
+
+/// What a host of the last environment must run first: the release was tested
+/// against the good bundle, and this host runs another (a person took it back, or
+/// it was away). A host that still runs what it was born with takes any.
+fn behind(state: &State, release: &Release, host: &HostName) -> Option<Digest> {
+    let base = release.base?;
+    let slot = state.slot(host, &release.service)?;
+    let last = state.topology.environments.last()?;
+    let released = state.bundles.contains_key(&slot.running);
+    let elsewhere = slot.running != base && slot.running != release.digest;
+    let serves = state.environment_of(host) == Some(&last.name);
+    (serves && released && elsewhere).then_some(base)
 }
 
 /// Into the next environment, or good.
@@ -232,12 +250,16 @@ fn advance(state: &State, watch: &Watch, release: &Release) -> Vec<Event> {
         .bundles
         .get(&release.digest)
         .and_then(|bundle| bundle.plan.stages.get(&name));
-    let waves = release::waves::draw(&plan.cloned().unwrap_or_default(), &hosts);
+    let mut waves = release::waves::draw(&plan.cloned().unwrap_or_default(), &hosts);
+    let last = environments.last().is_some_and(|last| last.name == name);
+    if last && release.break_glass.is_some() {
+        release::waves::one_first(&mut waves);
+    }
     vec![Event::StageStarted {
         release: release.id,
         environment: name,
         waves,
-        attestation: None,
+        attestation: release.attestation.clone().filter(|_| last),
     }]
 }
 
@@ -264,17 +286,20 @@ fn outlook<'a>(
         requests_min: plan.requests_min,
         failure_budget: plan.failure_budget_permille,
     };
-    let frozen = state.frozen(&release.service).map(|freeze| {
-        format!(
-            "releases of {} are frozen by {}: {}",
-            freeze.scope, freeze.by, freeze.reason
-        )
+    let frozen = |environment| gates::frozen_for(state, watch, release, environment, now);
+    let next = gates::next_environment(state, release);
+    let ahead = (!gates::serving(state, release)).then(|| GatesAhead {
+        demands: gates::demands(state, watch, release, now),
+        rehearsing: wanted::rehearsing(state, watch, release, now),
+        next_is_last: next.is_some_and(|(_, last)| last),
     });
     Outlook {
         hosts,
         verdict: judge::assess(&recent, &whole, &policy),
-        frozen,
+        frozen: release.stage().and_then(|stage| frozen(&stage.environment)),
+        frozen_next: next.and_then(|(environment, _)| frozen(&environment.name)),
         plan,
+        gates: ahead,
     }
 }
 
@@ -292,8 +317,17 @@ fn looks(
             release.service
         ));
     };
+    let rehearsal = release.seen.rehearsal.as_ref();
+    if rehearsal.is_some_and(|it| it.host == *host && it.current().is_some()) {
+        return HostLooks::Rehearsing;
+    }
     let silent = watch.silent_for(host, now);
     let Some(order) = slot.forward_of(release.id) else {
+        if gates::serving(state, release)
+            && let Some(void) = gates::attestation_void(state, release, now)
+        {
+            return HostLooks::Blocked(void);
+        }
         return may_be_ordered(state, watch, release, host, leased, now);
     };
     let failed = |rule, reason: String| HostLooks::Failed { rule, reason };
@@ -376,7 +410,7 @@ fn confirmed(
 }
 
 /// The lease: one forward change on a host at a time, whichever service it is for.
-fn may_be_ordered(
+pub(super) fn may_be_ordered(
     state: &State,
     watch: &Watch,
     release: &Release,

@@ -6,8 +6,8 @@ use model::{Digest, Event, Generation, HostName, Order, ReleaseId, ServiceName, 
 use release::{Release, Status};
 
 use super::{
-    Freeze, Good, HOMES_KEPT_MAX, HostState, Join, RELEASES_KEPT_MAX, Slot, SlotStatus, State,
-    Token, scope_key,
+    BreakGlass, Freeze, GLASSES_KEPT_MAX, Good, HOMES_KEPT_MAX, HostState, Join, RELEASES_KEPT_MAX,
+    Slot, SlotStatus, State, Token, scope_key,
 };
 
 /// Takes in one event; total.
@@ -53,8 +53,13 @@ pub fn evolve(state: &mut State, event: &Event, at: Timestamp) {
             service,
             digest,
             bundle,
+            break_glass,
             ..
         } => {
+            let glass = break_glass.and_then(|id| state.break_glasses.get_mut(&id));
+            if let Some(glass) = glass {
+                glass.used_by.push(*release);
+            }
             state.releases_given = state.releases_given.max(release.0);
             state.bundles.insert(*digest, bundle.clone());
             state.services.entry(service.clone()).or_default().active = Some(*release);
@@ -142,11 +147,7 @@ pub fn evolve(state: &mut State, event: &Event, at: Timestamp) {
         Event::StageStarted { release, .. }
         | Event::WaveStarted { release, .. }
         | Event::WaveJudged { release, .. }
-        | Event::WaveHeld { release, .. } => {
-            if let Some(release) = state.releases.get_mut(release) {
-                release.evolve(event, at);
-            }
-        }
+        | Event::WaveHeld { release, .. } => of_release(state, *release, event, at),
         Event::ReleaseGood { release, .. } => good(state, *release, event, at),
         Event::RollbackStarted { release, to, .. } => turned_back(state, *release, *to, event, at),
         Event::RollbackCompleted { release, .. } => {
@@ -176,33 +177,102 @@ pub fn evolve(state: &mut State, event: &Event, at: Timestamp) {
             }
         }
         Event::Frozen {
-            by, scope, reason, ..
+            by,
+            scope,
+            reason,
+            until,
         } => {
             let freeze = Freeze {
                 scope: scope.clone(),
                 by: by.clone(),
                 reason: reason.clone(),
                 since: at,
+                until: *until,
             };
             state.freezes.insert(scope_key(scope), freeze);
         }
-        Event::ReferencesProbed { .. }
-        | Event::HostileTried { .. }
-        | Event::RehearsalStarted { .. }
-        | Event::RehearsalStepped { .. }
-        | Event::MatrixStarted { .. }
-        | Event::LoadMeasured { .. }
-        | Event::TaskBroken { .. }
-        | Event::TestPassed { .. }
-        | Event::Approved { .. }
-        | Event::Attested { .. }
-        | Event::RecheckStarted { .. }
-        | Event::BreakGlassAsked { .. }
-        | Event::BreakGlassConfirmed { .. }
-        | Event::BreakGlassReviewed { .. } => {}
+        Event::BreakGlassAsked {
+            id,
+            by,
+            service,
+            gates,
+            reason,
+            expires_at,
+        } => {
+            let glass = BreakGlass {
+                id: *id,
+                service: service.clone(),
+                gates: gates.clone(),
+                reason: reason.clone(),
+                asked_by: by.clone(),
+                confirmed_by: None,
+                expires_at: *expires_at,
+                used_by: Vec::new(),
+                reviewed_by: None,
+            };
+            state.break_glasses.insert(*id, glass);
+            forget_old_glasses(state);
+        }
+        Event::BreakGlassConfirmed { id, by } => {
+            if let Some(glass) = state.break_glasses.get_mut(id) {
+                glass.confirmed_by = Some(by.clone());
+            }
+        }
+        Event::BreakGlassReviewed { id, by, .. } => {
+            if let Some(glass) = state.break_glasses.get_mut(id) {
+                glass.reviewed_by = Some(by.clone());
+            }
+        }
+        Event::MatrixStarted {
+            release,
+            old_files,
+            old_packages,
+            ..
+        } => {
+            for bundle in [old_files, old_packages] {
+                state.bundles.insert(bundle.digest(), bundle.clone());
+            }
+            of_release(state, *release, event, at);
+        }
+        Event::Attested {
+            release, envelope, ..
+        } => {
+            if let Some(known) = state.releases.get(release) {
+                state.attestations.insert(known.digest, envelope.clone());
+            }
+            of_release(state, *release, event, at);
+        }
+        Event::ReferencesProbed { release, .. }
+        | Event::HostileTried { release, .. }
+        | Event::RehearsalStarted { release, .. }
+        | Event::RehearsalStepped { release, .. }
+        | Event::LoadMeasured { release, .. }
+        | Event::TaskBroken { release, .. }
+        | Event::TestPassed { release, .. }
+        | Event::Approved { release, .. }
+        | Event::RecheckStarted { release, .. } => of_release(state, *release, event, at),
         Event::Thawed { scope, .. } => {
             state.freezes.remove(&scope_key(scope));
         }
+    }
+}
+
+fn of_release(state: &mut State, id: ReleaseId, event: &Event, at: Timestamp) {
+    if let Some(release) = state.releases.get_mut(&id) {
+        release.evolve(event, at);
+    }
+}
+
+/// Reviewed or never used ones go first; those that wait for a review stay.
+fn forget_old_glasses(state: &mut State) {
+    let settled = state
+        .break_glasses
+        .values()
+        .filter(|glass| glass.reviewed_by.is_some() || glass.used_by.is_empty());
+    let ids: Vec<u64> = settled.map(|glass| glass.id).collect();
+    let surplus = state.break_glasses.len().saturating_sub(GLASSES_KEPT_MAX);
+    for id in ids.into_iter().take(surplus) {
+        state.break_glasses.remove(&id);
     }
 }
 
@@ -388,6 +458,12 @@ impl State {
             needed.extend(slot.order.as_ref().map(|order| order.digest));
             needed.insert(slot.running);
         }
+        let mixed = self.releases.values().filter(|release| release.is_active());
+        for (files, packages) in mixed.filter_map(|r| r.seen.rehearsal.as_ref()?.mixed) {
+            needed.extend([files, packages]);
+        }
         self.bundles.retain(|digest, _| needed.contains(digest));
+        self.attestations
+            .retain(|digest, _| needed.contains(digest));
     }
 }

@@ -1,8 +1,9 @@
 //! What holds in every state that any mix of inputs can reach.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Generation, HostName, Millis, OrderKind, Scope};
+use model::gate::ProbeVerdict;
+use model::{Event, Generation, HostName, Millis, OrderKind, Scope, Statement};
 use proptest::prelude::*;
 
 use super::world::{World, api, bundle, person};
@@ -29,6 +30,11 @@ enum Move {
     Silence(u64),
     Restart,
     ReEnrol(u8),
+    Approve(u8),
+    Probe {
+        host: u8,
+        answers: bool,
+    },
 }
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
@@ -46,8 +52,11 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => (0_u64..90_000).prop_map(Move::Silence),
         1 => Just(Move::Restart),
         1 => (0_u8..8).prop_map(Move::ReEnrol),
+        2 => (0_u8..3).prop_map(Move::Approve),
+        6 => (0_u8..8, proptest::bool::weighted(0.95))
+            .prop_map(|(host, answers)| Move::Probe { host, answers }),
     ];
-    proptest::collection::vec(one, 0..120)
+    proptest::collection::vec(one, 0..160)
 }
 
 fn host(world: &World, pick: u8) -> HostName {
@@ -56,7 +65,8 @@ fn host(world: &World, pick: u8) -> HostName {
 }
 
 fn content(pick: u8) -> String {
-    format!("content {pick}")
+    let kind = ["plain", "risky", "reaching", "risky and reaching"][usize::from(pick) % 4];
+    format!("{kind} content {pick}")
 }
 
 fn make(world: &mut World, step: &Move) {
@@ -82,6 +92,7 @@ fn make(world: &mut World, step: &Move) {
                 by: person(),
                 scope,
                 reason: "r".into(),
+                until: None,
             });
         }
         Move::Thaw => {
@@ -114,6 +125,21 @@ fn make(world: &mut World, step: &Move) {
         Move::Silence(ms) => {
             world.now = Millis(*ms).after(world.now);
             world.ok(Input::Tick);
+        }
+        Move::Approve(pick) => {
+            let names = ["ada", "bob", "cyd"];
+            drop(world.approve(names[usize::from(*pick) % names.len()]));
+        }
+        Move::Probe {
+            host: pick,
+            answers,
+        } => {
+            let verdict = if *answers {
+                ProbeVerdict::Answers
+            } else {
+                ProbeVerdict::NoAnswer
+            };
+            world.probe(&host(world, *pick), verdict);
         }
         Move::Restart => {
             world.watch = crate::Watch::new(world.now);
@@ -205,8 +231,70 @@ fn rollback_is_never_refused(world: &World) {
     }
 }
 
+/// Whatever is ordered forward in production was opened with an attestation of
+/// exactly that bundle, was approved when that was needed, and saw its references answer.
+fn production_is_gated(world: &World) {
+    let (mut opened, mut approved) = (BTreeSet::new(), BTreeMap::<_, BTreeSet<String>>::new());
+    let (mut probed, mut proposed) = (BTreeMap::<_, BTreeSet<_>>::new(), BTreeMap::new());
+    for (_, event) in &world.journal {
+        match event {
+            Event::ReleaseProposed {
+                release,
+                digest,
+                checked,
+                author,
+                ..
+            } => drop(proposed.insert(*release, (*digest, checked.clone(), author.name.clone()))),
+            Event::Approved { release, by, .. } => {
+                approved
+                    .entry(*release)
+                    .or_default()
+                    .insert(by.name.clone());
+            }
+            Event::ReferencesProbed {
+                release,
+                host,
+                probes,
+                ..
+            } => {
+                let good = probes.iter().all(|p| p.verdict == ProbeVerdict::Answers);
+                if good {
+                    probed.entry(*release).or_default().insert(host.clone());
+                }
+            }
+            Event::StageStarted {
+                release,
+                environment,
+                attestation,
+                ..
+            } if environment.as_str() == "production" => {
+                let (digest, checked, author) = &proposed[release];
+                let envelope = attestation.as_ref().expect("opened without an attestation");
+                let statement: Statement = serde_json::from_str(&envelope.payload).unwrap();
+                assert!(statement.is_about(&api(), *digest));
+                assert_eq!(statement.predicate.release, *release);
+                if !checked.risks.is_empty() {
+                    let others = approved.get(release).into_iter().flatten();
+                    assert!(others.filter(|name| *name != author).count() >= 1);
+                }
+                if !checked.references.is_empty() {
+                    // Two hosts in each of two zones.
+                    assert!(probed[release].len() >= 4, "{:?}", probed[release]);
+                }
+                opened.insert(*release);
+            }
+            Event::HostOrdered { order } => {
+                let serves = order.environment.as_str() == "production";
+                let forward = order.kind == OrderKind::Forward;
+                assert!(!serves || !forward || opened.contains(&order.release));
+            }
+            _ => {}
+        }
+    }
+}
+
 fn generations_grow(world: &World) {
-    let mut newest = std::collections::BTreeMap::<HostName, Generation>::new();
+    let mut newest = BTreeMap::<HostName, Generation>::new();
     for (_, event) in &world.journal {
         if let model::Event::HostOrdered { order } = event {
             let before = newest.insert(order.host.clone(), order.generation);
@@ -232,6 +320,7 @@ proptest! {
             rollback_is_never_refused(&world);
         }
         generations_grow(&world);
+        production_is_gated(&world);
         prop_assert_eq!(&world.replayed(), &world.state);
         let cut = cut.index(world.journal.len());
         prop_assert_eq!(&world.through_snapshot(cut), &world.state);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use model::gate::{Checked, Probe, ProbeVerdict, Reference, ReferenceKind, Risk};
 use model::{
     Actor, Bundle, Commands, Digest, Event, FileEntry, Generation, HostName, Millis, Permille,
     Phase, Plan, Refusal, ReleaseId, Report, ReportKind, ServiceName, StagePlan, Timestamp,
@@ -19,6 +20,7 @@ pub(super) struct World {
     pub(super) journal: Vec<(Timestamp, Event)>,
     pub(super) story: Vec<String>,
     report: u64,
+    pub(super) break_glass: Option<u64>,
 }
 
 pub(super) fn api() -> ServiceName {
@@ -91,6 +93,34 @@ pub(super) fn bundle(content: &str) -> Bundle {
     }
 }
 
+/// What static checks would have found: "risky" needs approval, "reaching" names something.
+fn checked(content: &str) -> Checked {
+    let file: model::BundlePath = "config.toml".parse().unwrap();
+    let mut checked = Checked::default();
+    if content.contains("risky") {
+        checked.risks.push(Risk {
+            file: Some(file.clone()),
+            at: "/auth".into(),
+            why: "a wrong address stops every request".into(),
+            before: None,
+            after: Some("x".into()),
+        });
+    }
+    if content.contains("reaching") {
+        checked.references.push(Reference {
+            file,
+            at: "/auth/address".into(),
+            line: 3,
+            kind: ReferenceKind::Http,
+            target: "http://auth:1/authenticate".into(),
+            from: vec!["production".parse().unwrap()],
+            status: None,
+            deadline_ms: Millis::seconds(3),
+        });
+    }
+    checked
+}
+
 impl World {
     pub(super) fn new(zones: usize, per_zone: usize) -> World {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
@@ -101,6 +131,7 @@ impl World {
             journal: Vec::new(),
             story: Vec::new(),
             report: 0,
+            break_glass: None,
         };
         world.ok(Input::SetTopology {
             by: person(),
@@ -158,6 +189,49 @@ impl World {
             bundle: Box::new(bundle(content)),
             base: None,
             message: content.into(),
+            checked: Box::new(checked(content)),
+            break_glass: self.break_glass,
+        })
+    }
+
+    /// What every host says of the references that it is asked about.
+    pub(super) fn probe(&mut self, host: &HostName, verdict: ProbeVerdict) {
+        let tasks = crate::due::tasks(&self.state, host);
+        let results = tasks.into_iter().filter_map(|task| {
+            let model::TaskKind::Probe { references, .. } = &task.kind else {
+                return None;
+            };
+            let probes = references.keys().map(|number| Probe {
+                reference: *number,
+                verdict,
+                latency_ms: Millis(3),
+                detail: "auth:1: connected, but no answer within 3 s".into(),
+            });
+            Some(model::TaskResult {
+                id: task.id,
+                release: task.release,
+                outcome: model::TaskOutcome::Probed {
+                    probes: probes.collect(),
+                },
+            })
+        });
+        let results = results.collect();
+        let host = host.clone();
+        self.ok(Input::Results { host, results });
+    }
+
+    pub(super) fn approve(&mut self, name: &str) -> Result<Vec<Event>, Refusal> {
+        let release = ReleaseId(self.state.releases_given);
+        let known = self.state.releases.get(&release);
+        let binds = known.and_then(crate::binds);
+        self.give(Input::Approve {
+            by: Actor {
+                name: name.into(),
+                role: None,
+            },
+            release,
+            binds: binds.unwrap_or(Digest::of(b"")),
+            note: String::new(),
         })
     }
 
@@ -179,6 +253,24 @@ impl World {
             self.watch.heard(&host, self.now);
         }
         self.ok(Input::Tick);
+        self.sign();
+    }
+
+    /// The shell signs what is to be signed; whose key it is doesn't matter here.
+    pub(super) fn sign(&mut self) {
+        for (release, statement) in crate::due::attestations(&self.state) {
+            let envelope = model::Envelope {
+                payload_type: model::attest::STATEMENT_PAYLOAD_TYPE.into(),
+                payload: serde_json::to_string(&statement).unwrap(),
+                signatures: Vec::new(),
+            };
+            let statement = Box::new(statement);
+            self.ok(Input::Attest {
+                release,
+                envelope,
+                statement,
+            });
+        }
     }
 
     /// A host carries out its newest order.
@@ -291,6 +383,7 @@ impl World {
             journal: Vec::new(),
             story: Vec::new(),
             report: self.report,
+            break_glass: None,
         }
     }
 
@@ -309,7 +402,7 @@ impl World {
             evolve(&mut state, event, *at);
         }
         assert_eq!(
-            STATE_FORMAT, 1,
+            STATE_FORMAT, 2,
             "old snapshots must not be read by a new meaning"
         );
         let bytes = serde_json::to_vec(&state).unwrap();
@@ -342,6 +435,13 @@ fn tell(event: &Event) -> String {
         }
         Event::HostConfirmed { host, .. } => format!("{host} confirmed"),
         Event::HostFailed { host, reason, .. } => format!("{host} failed: {reason}"),
+        Event::RehearsalStarted { host, .. } => format!("{host} rehearses"),
+        Event::RehearsalStepped { host, result, .. } => match &result.failure {
+            None => format!("{host} rehearsed: {}", result.step),
+            Some(failure) => format!("{host} failed to {}: {failure}", result.step),
+        },
+        Event::ReferencesProbed { host, round, .. } => format!("{host} probed, round {round}"),
+        Event::Approved { by, .. } => format!("{by} approved"),
         Event::WaveJudged { verdict, .. } => match verdict {
             model::Verdict::Pass { .. } => "wave passed".into(),
             model::Verdict::Fail { rule, reason, .. } => format!("wave failed, {rule}: {reason}"),

@@ -1,5 +1,6 @@
 //! What a release may do: environments and waves in their order, and back.
 
+use model::gate::TestRecord;
 use model::{Bundle, Digest, EnvironmentName, OrderKind, ReleaseId, ServiceName, Verdict, Wave};
 
 use super::{Course, Lawful, Laws, Leg, law};
@@ -11,6 +12,7 @@ impl Laws {
         service: &ServiceName,
         digest: Digest,
         bundle: &Bundle,
+        base: Option<Digest>,
     ) -> Lawful {
         self.frozen(service, "a release was proposed")?;
         law(bundle.digest() == digest, "sense", || {
@@ -34,6 +36,9 @@ impl Laws {
             rolling: true,
             legs: Vec::new(),
             before: told.map(|((host, _), _)| host.clone()).collect(),
+            base,
+            rehearses: None,
+            mixed: Default::default(),
         };
         self.releases.insert(release, course);
         Ok(())
@@ -44,7 +49,12 @@ impl Laws {
         release: ReleaseId,
         environment: &EnvironmentName,
         waves: &[Wave],
+        attested: bool,
     ) -> Lawful {
+        let last = self.environments.last() == Some(environment);
+        law(attested || !last, "attested", || {
+            format!("release {release} enters {environment} without an attestation")
+        })?;
         let legs = self.course(release)?.legs.len();
         let expected = self.environments.get(legs).cloned();
         let course = self.course(release)?;
@@ -117,6 +127,22 @@ impl Laws {
             })?;
         }
         Ok(())
+    }
+
+    /// A test passed: every wave before production, and the way back was tried there.
+    pub(super) fn tested(&mut self, release: ReleaseId, record: &TestRecord) -> Lawful {
+        let environments = self.environments.len();
+        let course = self.course(release)?;
+        let through = course.legs.iter().all(|leg| leg.passed == leg.waves.len());
+        let before_last = course.legs.len() + 1 == environments;
+        let fits = course.rolling && through && before_last && record.digest == course.digest;
+        law(fits, "attested", || {
+            format!("release {release} passed its test before its test was over")
+        })?;
+        let rehearsed = record.revert_ms().is_some();
+        law(rehearsed, "attested", || {
+            format!("release {release} passed its test without a rehearsal")
+        })
     }
 
     pub(super) fn good(&mut self, release: ReleaseId) -> Lawful {

@@ -17,6 +17,7 @@ use model::{
 
 use crate::{State, Watch};
 
+pub use people::well_formed;
 pub use rollback::exposure;
 pub use tick::{outstanding, waiting};
 

@@ -4,7 +4,7 @@
 //! after a crash the shell asks again and tells again; receivers drop what
 //! they know by its generation or version.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::order::{Dispatch, Revert};
 use model::{
@@ -115,6 +115,21 @@ pub fn reverts(state: &State, host: &HostName) -> Vec<Revert> {
         .collect()
 }
 
+/// Every host that may have tasks now: a few of each zone, whatever the size of the fleet.
+pub fn tasked(state: &State) -> BTreeSet<HostName> {
+    let active = state.services.values().filter_map(|service| service.active);
+    let releases = active.filter_map(|id| state.releases.get(&id));
+    let rolling = releases.filter(|release| {
+        matches!(release.status, Status::Rolling { .. }) && !gates::serving(state, release)
+    });
+    let hosts = rolling.flat_map(|release| {
+        let probing = gates::probing(state, release);
+        let probing = probing.into_iter().flat_map(|group| group.hosts);
+        probing.chain(gates::rehearsal_host(state, release).cloned())
+    });
+    hosts.collect()
+}
+
 /// What a host should do for gates, without changing anything.
 pub fn tasks(state: &State, host: &HostName) -> Vec<Task> {
     let active = state.services.values().filter_map(|service| service.active);
@@ -122,6 +137,26 @@ pub fn tasks(state: &State, host: &HostName) -> Vec<Task> {
     releases
         .filter(|release| matches!(release.status, Status::Rolling { .. }))
         .flat_map(|release| tasks_of(state, release, host))
+        .collect()
+}
+
+/// Hosts that have tasks: a handful, however large the fleet is.
+pub fn tasked(state: &State) -> BTreeSet<HostName> {
+    let active = state.services.values().filter_map(|service| service.active);
+    let releases = active.filter_map(|id| state.releases.get(&id));
+    let rolling = releases.filter(|it| matches!(it.status, Status::Rolling { .. }));
+    rolling
+        .flat_map(|release| {
+            let probing = gates::probing(state, release).into_iter();
+            let probers = probing.flat_map(|group| group.hosts);
+            let chosen = gates::rehearsal_host(state, release).cloned();
+            let rehearses = release.seen.rehearsal.as_ref().map(|it| it.host.clone());
+            let hosts: Vec<HostName> = probers.chain(chosen).chain(rehearses).collect();
+            hosts
+                .into_iter()
+                .filter(|host| !tasks_of(state, release, host).is_empty())
+                .collect::<Vec<_>>()
+        })
         .collect()
 }
 

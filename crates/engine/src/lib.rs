@@ -27,7 +27,7 @@ pub use due::{Effect, due, wake_at};
 pub use gates::{
     FreezeNow, approvals_needed, attestation_void, binds, compatibility, freezes, gates,
 };
-pub use release::{Release, Stage, Status};
+pub use release::{Release, Rollback, Stage, Status};
 pub use state::{HostState, ServiceState, Slot, SlotStatus, State, evolve};
 pub use watch::Watch;
 

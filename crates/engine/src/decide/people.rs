@@ -58,17 +58,7 @@ pub(super) fn propose(
     bounded("message", &change.message)?;
     let (bundle, base) = (&change.bundle, change.base);
     let service = bundle.service.clone();
-    if !state.topology.services.contains_key(&service) {
-        return Err(unknown_service(state, &service));
-    }
-    let problems = bundle.problems();
-    if !problems.is_empty() {
-        return Err(Refusal::new(
-            Code::InvalidBundle,
-            problems.join("; "),
-            "Correct the bundle and push again.",
-        ));
-    }
+    well_formed(state, bundle)?;
     let digest = bundle.digest();
     let past_freeze = break_glass(state, &change, now)?;
     if !past_freeze && let Some(reason) = gates::frozen(state, watch, &service, None, now) {
@@ -102,6 +92,44 @@ pub(super) fn propose(
         checked: change.checked,
         break_glass: change.break_glass,
     }])
+}
+
+/// Whether a bundle is of a known service and keeps the laws of its form.
+///
+/// # Errors
+/// A refusal that names what it breaks.
+pub fn well_formed(state: &State, bundle: &Bundle) -> Result<(), Refusal> {
+    if !state.topology.services.contains_key(&bundle.service) {
+        return Err(unknown_service(state, &bundle.service));
+    }
+    let problems = bundle.problems();
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Code::InvalidBundle,
+        problems.join("; "),
+        "Correct the bundle and push again.",
+    ))
+}
+
+/// Whether a bundle can be looked at at all: of a known service, and with a form that holds.
+///
+/// # Errors
+/// `unknown-service` or `invalid-bundle`.
+pub fn well_formed(state: &State, bundle: &Bundle) -> Result<(), Refusal> {
+    if !state.topology.services.contains_key(&bundle.service) {
+        return Err(unknown_service(state, &bundle.service));
+    }
+    let problems = bundle.problems();
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Code::InvalidBundle,
+        problems.join("; "),
+        "Correct the bundle and push again.",
+    ))
 }
 
 /// Whether the change breaks the glass of a freeze.

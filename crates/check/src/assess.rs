@@ -26,7 +26,7 @@ use crate::pattern::glob;
 use file::File;
 use findings::Findings;
 
-pub(crate) use annotations::problems as mark_problems;
+pub(crate) use annotations::{problems as mark_problems, required};
 pub(crate) use policy::Rule as PolicyRule;
 pub(crate) use schema::Schema;
 
@@ -232,4 +232,4 @@ fn named(rules: &CheckSet, path: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

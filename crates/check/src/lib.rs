@@ -29,7 +29,7 @@ pub use diff::{Change, diff};
 pub use pattern::glob;
 pub use problem::{Problem, Problems};
 pub use project::{ChecksSource, PackageSource, Project, ServiceSource, parse};
-pub use render::render;
+pub use render::{render, render_finding};
 pub use rules::problems;
 
 /// The JSON Schema (draft 2020-12) of `plimsoll.toml`, for completion, hover

@@ -4,6 +4,8 @@
 
 use std::fmt::Write;
 
+use model::{Finding, Severity};
+
 use crate::problem::{Problem, Problems};
 
 /// Shown characters of a source line; the rest is cut around the mistake, so
@@ -66,6 +68,68 @@ fn one(
         writeln!(out, "  {} {help}", paint.blue("help:"))?;
     }
     Ok(())
+}
+
+/// One finding for a terminal, under its line when `text` (its file's content)
+/// is given. Ends with a line break.
+pub fn render_finding(finding: &Finding, text: Option<&str>, colour: bool) -> String {
+    let paint = Paint { colour };
+    let (line, column) = (finding.line as usize, finding.column as usize);
+    let place = match (&finding.file, line) {
+        (None, _) => String::new(),
+        (Some(file), 0) => format!("{}: ", paint.bold(&harmless(file))),
+        (Some(file), _) => {
+            let place = format!("{}:{line}:{column}", harmless(file));
+            format!("{}: ", paint.bold(&place))
+        }
+    };
+    let message = harmless(&finding.message);
+    let words = match finding.severity {
+        Severity::Deny => paint.red(&message),
+        Severity::Risk => paint.red(&format!("high risk: {message}")),
+        Severity::Warn => paint.yellow(&format!("warning: {message}")),
+    };
+    let mut out = format!("{place}{words}\n");
+    let source = text.filter(|_| line > 0);
+    if let Some(source) = source.and_then(|text| text.split('\n').nth(line - 1)) {
+        let marked = token_chars(source, column);
+        let shown = excerpt(source, line, column, marked, LINE_CHARS_MAX, colour);
+        out.push_str(&shown);
+    }
+    if let Some(help) = &finding.help {
+        out.push_str(&format!("  {} {}\n", paint.blue("help:"), harmless(help)));
+    }
+    out
+}
+
+/// What came over the network or from a file, without what drives a terminal.
+fn harmless(text: &str) -> String {
+    let visible = |c: char| match c {
+        '\n' => c,
+        c if c.is_control() || is_bidi_control(c) => '\u{fffd}',
+        c => c,
+    };
+    text.chars().map(visible).collect()
+}
+
+/// Characters of the key, string or number that begins at a column.
+fn token_chars(line: &str, column: usize) -> usize {
+    let line = line.trim_start_matches('\u{feff}');
+    let mut rest = line.chars().skip(column.saturating_sub(1));
+    match rest.next() {
+        None => 0,
+        Some(quote @ ('"' | '\'')) => {
+            let inside = rest.clone().take_while(|c| *c != quote).count();
+            let closed = rest.nth(inside).is_some();
+            1 + inside + usize::from(closed)
+        }
+        Some(first) if is_part(first) => 1 + rest.take_while(|c| is_part(*c)).count(),
+        Some(_) => 1,
+    }
+}
+
+fn is_part(c: char) -> bool {
+    !c.is_whitespace() && !"[]{},:=\"'#".contains(c)
 }
 
 /// A source line with a mark under `length` characters from `column` (both in
@@ -190,6 +254,10 @@ impl Paint {
         self.with("1;31", text)
     }
 
+    fn yellow(&self, text: &str) -> String {
+        self.with("33", text)
+    }
+
     fn blue(&self, text: &str) -> String {
         self.with("34", text)
     }
@@ -212,9 +280,74 @@ mod tests {
         let problems = parse("a.toml", "servise = 1\nenvironment = 2\n").unwrap_err();
         expect![[r#"
             a.toml:1:1: unknown key "servise" in plimsoll.toml
-              help: did you mean `service`? known keys: service, environment
+              help: did you mean `service`? known keys: service, environment, class, catalog, freeze
             a.toml:2:15: `environment` must be a list, not a whole number"#]]
         .assert_eq(&problems.to_string());
+    }
+
+    fn finding(severity: Severity, place: Option<(u32, u32)>) -> Finding {
+        Finding {
+            gate: model::Gate::Checks,
+            severity,
+            file: place.map(|_| "service.toml".to_owned()),
+            line: place.map_or(0, |place| place.0),
+            column: place.map_or(0, |place| place.1),
+            message: "threads must be at least 2, is 1".to_owned(),
+            help: Some("write 2\u{1b}[2J".to_owned()),
+        }
+    }
+
+    #[test]
+    fn findings_stand_under_their_lines_too() {
+        let text = "\u{feff}listen = \"a:1\"\r\n[limits]\nthreads = 1 # one\n";
+        let mut shown = String::new();
+        for (severity, place) in [
+            (Severity::Deny, Some((3, 11))),
+            (Severity::Warn, Some((3, 1))),
+            (Severity::Risk, Some((1, 10))),
+            (Severity::Deny, Some((2, 99))),
+            (Severity::Deny, Some((99, 1))),
+            (Severity::Deny, Some((0, 0))),
+            (Severity::Deny, None),
+        ] {
+            shown.push_str(&render_finding(
+                &finding(severity, place),
+                Some(text),
+                false,
+            ));
+        }
+        shown.push_str(&render_finding(
+            &finding(Severity::Warn, Some((3, 11))),
+            None,
+            true,
+        ));
+        expect![[r#"
+            service.toml:3:11: threads must be at least 2, is 1
+              3 | threads = 1 # one
+                |           ^
+              help: write 2�[2J
+            service.toml:3:1: warning: threads must be at least 2, is 1
+              3 | threads = 1 # one
+                | ^^^^^^^
+              help: write 2�[2J
+            service.toml:1:10: high risk: threads must be at least 2, is 1
+              1 | listen = "a:1"
+                |          ^^^^^
+              help: write 2�[2J
+            service.toml:2:99: threads must be at least 2, is 1
+              2 | [limits]
+                |         ^
+              help: write 2�[2J
+            service.toml:99:1: threads must be at least 2, is 1
+              help: write 2�[2J
+            service.toml: threads must be at least 2, is 1
+              help: write 2�[2J
+            threads must be at least 2, is 1
+              help: write 2�[2J
+            ESC[1mservice.toml:3:11ESC[0m: ESC[33mwarning: threads must be at least 2, is 1ESC[0m
+              ESC[34mhelp:ESC[0m write 2�[2J
+        "#]]
+        .assert_eq(&shown.replace('\u{1b}', "ESC"));
     }
 
     #[test]
@@ -226,7 +359,7 @@ mod tests {
                 ESC[1mplimsoll.toml:1:2ESC[0m: ESC[1;31munknown key "漢字é" in plimsoll.tomlESC[0m
                   ESC[34m1 |ESC[0m     "漢字é" = 1
                   ESC[34m  |ESC[0m     ESC[1;31m^^^^^^^ESC[0m
-                  ESC[34mhelp:ESC[0m known keys: service, environment
+                  ESC[34mhelp:ESC[0m known keys: service, environment, class, catalog, freeze
 
                 ESC[1mplimsoll.toml:2:1ESC[0m: ESC[1;31mno service is declaredESC[0m
                   ESC[34m2 |ESC[0m [service]
@@ -273,7 +406,7 @@ mod tests {
                 plimsoll.toml:1:1: unknown key "\u{202e}abc" in plimsoll.toml
                   1 | "�abc" = 1
                     | ^^^^^^
-                  help: known keys: service, environment
+                  help: known keys: service, environment, class, catalog, freeze
 
                 plimsoll.toml:2:11: no service is declared
                   2 | service = {}

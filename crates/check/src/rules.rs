@@ -186,3 +186,6 @@ impl Problems {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@
 //! `oneOf`, `if`) all count, also those that the value does not fit: one mark
 //! too many asks a question, one too few hides something.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 
@@ -78,6 +78,17 @@ pub(super) fn risks_of<'g>(schema: &'g Schema, root: &Node) -> Vec<(Vec<String>,
         .collect()
 }
 
+/// Keys that a schema requires of a document and that are there, nearest to the root first.
+pub(crate) fn required(schema: &Schema, root: &Node) -> Vec<Vec<String>> {
+    let mut walk = Walk::new(schema, "");
+    walk.required = Some(BTreeSet::new());
+    walk.node(schema.json(), root, 0);
+    let found = walk.required.unwrap_or_default().into_iter();
+    let mut found: Vec<Vec<String>> = found.filter(|path| root.at(path).is_some()).collect();
+    found.sort_by_key(Vec::len);
+    found
+}
+
 fn deny_steps(file: &File<'_>, findings: &mut Findings) {
     let message = format!("the marks of this document's schema need more than {STEPS_MAX} steps");
     findings.deny(
@@ -143,6 +154,8 @@ struct Walk<'g, 'p> {
     steps: usize,
     patterns: BTreeMap<&'g str, Option<Schema>>,
     marks: Vec<Mark<'p>>,
+    /// Required keys, when they are asked for.
+    required: Option<BTreeSet<Vec<String>>>,
 }
 
 impl<'g: 'p, 'p> Walk<'g, 'p> {
@@ -155,6 +168,7 @@ impl<'g: 'p, 'p> Walk<'g, 'p> {
             steps: 0,
             patterns: BTreeMap::new(),
             marks: Vec::new(),
+            required: None,
         }
     }
 
@@ -206,6 +220,13 @@ impl<'g: 'p, 'p> Walk<'g, 'p> {
     }
 
     fn mark(&mut self, map: &'g serde_json::Map<String, Json>) {
+        if let Some(required) = &mut self.required {
+            let keys = map.get("required").and_then(Json::as_array);
+            for key in keys.into_iter().flatten().filter_map(Json::as_str) {
+                let path = self.path.iter().cloned().chain([key.to_owned()]);
+                required.insert(path.collect());
+            }
+        }
         let reference = map.get(REFERENCE).map(MarkKind::Reference);
         let risk = map.get(RISK).and_then(Json::as_str).map(MarkKind::Risk);
         let secret = map.get(SECRET).and_then(Json::as_bool);

@@ -93,10 +93,16 @@ fn rows(guard: &Guard, file: &File<'_>, old: Option<&File<'_>>, findings: &mut F
         } = rows;
         let mut deny = |message| findings.at(Severity::Deny, file, *offset, message, Some(HELP));
         if let Some(min) = guard.rows_min.filter(|min| count < min) {
-            deny(format!("{what} has {count} rows; its guard wants {min}"));
+            deny(format!(
+                "{what} has {}; its guard wants {min}",
+                rows_of(*count)
+            ));
         }
         if let Some(max) = guard.rows_max.filter(|max| count > max) {
-            deny(format!("{what} has {count} rows; its guard allows {max}"));
+            deny(format!(
+                "{what} has {}; its guard allows {max}",
+                rows_of(*count)
+            ));
         }
         let old = before.iter().find(|old| old.path == rows.path);
         if let Some(old) = old.map(|old| old.count)
@@ -105,9 +111,17 @@ fn rows(guard: &Guard, file: &File<'_>, old: Option<&File<'_>>, findings: &mut F
         {
             let max = percent(u64::from(max.get()));
             deny(format!(
-                "{what} shrinks from {old} to {count} rows; its guard allows {max} less"
+                "{what} shrinks from {old} to {}; its guard allows {max} less",
+                rows_of(*count)
             ));
         }
+    }
+}
+
+fn rows_of(count: u64) -> String {
+    match count {
+        1 => "1 row".to_owned(),
+        _ => format!("{count} rows"),
     }
 }
 

@@ -136,16 +136,19 @@ fn conclude(
         }
         Err(flaw) => {
             let message = format!("policy {} can't be evaluated: {flaw}", policy.name);
-            let help = "ask first whether a field is there: `has(new.limits) && has(new.limits.threads) && …`";
+            let help = flaw.ends_with(meter::MISSING).then_some(MISSING_HELP);
             // Only a warning may be unanswered.
             let severity = match policy.severity {
                 Severity::Warn => Severity::Warn,
                 Severity::Risk | Severity::Deny => Severity::Deny,
             };
-            findings.add(severity, path, place, message, Some(help));
+            findings.add(severity, path, place, message, help);
         }
     }
 }
+
+const MISSING_HELP: &str =
+    "ask first whether a field is there: `has(new.limits) && has(new.limits.threads) && …`";
 
 /// A document as CEL sees it; texts are borrowed.
 fn value(node: &Node) -> Box<dyn Val + '_> {

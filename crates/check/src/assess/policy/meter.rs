@@ -21,6 +21,8 @@ pub(super) const EACH: &str = "@each";
 /// at or copied: some tenth of a microsecond. A comprehension over all values of
 /// the largest document costs two million.
 pub(super) const STEPS_MAX: u64 = 5_000_000;
+/// How the words about a missing field end.
+pub(super) const MISSING: &str = "is missing";
 /// Bytes of text that cost one step.
 const BYTES_PER_STEP: usize = 32;
 
@@ -80,7 +82,7 @@ impl<'v> Bench<'v> {
             Ok(value) => match value.downcast_ref::<CelBool>() {
                 Some(answer) => Ok(*answer.inner()),
                 None => Err(format!(
-                    "`when` gives a {}, not true or false",
+                    "`when` gives {}, not true or false",
                     value.get_type().name()
                 )),
             },
@@ -146,7 +148,8 @@ fn ordered<'c, 'v>(value: CowVal<'c, 'v>) -> CowVal<'c, 'v> {
 fn words(error: &ExecutionError) -> String {
     match error {
         ExecutionError::NoSuchKey(key) => {
-            format!("{:?} is missing", key.chars().take(100).collect::<String>())
+            let key: String = key.chars().take(100).collect();
+            format!("{key:?} {MISSING}")
         }
         ExecutionError::NoSuchOverload(error) => error.to_string(),
         ExecutionError::UndeclaredReference(name) => format!("{name:?} is not known"),

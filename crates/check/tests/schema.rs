@@ -54,7 +54,9 @@ fn good_files_pass_both() {
     let documented = PAGE.split("```toml\n").nth(1).unwrap();
     let documented = documented.split("```").next().unwrap();
     let validator = validator();
-    for text in [SMALLEST, FORMS, documented] {
+    let rules = PAGE.split("```toml\n").nth(2).unwrap();
+    let with_rules = format!("{documented}{}", rules.split("```").next().unwrap());
+    for text in [SMALLEST, FORMS, documented, &with_rules] {
         let errors: Vec<String> = validator
             .iter_errors(&json(text))
             .map(|error| format!("{}: {error}", error.instance_path()))
@@ -180,8 +182,79 @@ fn mistakes_of_form_fail_both() {
         "plan.production.pause = \"1s\"",
         "plan.Production.parallel = 1",
         "plan = [1]",
+        "requires = { sso = \"two\" }",
+        "requires = { SSO = \"^2\" }",
+        "requires = [\"sso\"]",
+        "packages.a = { version = \"1\", archive = \"a.tar\", requires = { b = 1 } }",
+        "packages.a = { version = \"1\", archive = \"a.tar\", provides = { b = \"^1\" } }",
+        "packages.a = { version = \"1\", archive = \"a.tar\", needs = {} }",
+        "checks = []",
+        "checks.schema = {}",
+        "checks.schemas = { \"/a.toml\" = \"a.json\" }",
+        "checks.schemas = { \"a.toml\" = \"../a.json\" }",
+        "checks.schemas = { \"a**.toml\" = \"a.json\" }",
+        "checks.schemas = { \"a//b\" = \"a.json\" }",
+        "checks.egress = \"all\"",
+        "checks.egress = [\"\"]",
+        "checks.literals = [\"auth\"]",
+        "checks.hostile = \"yes\"",
+        "checks.matrix = \"on\"",
+        "checks.approvals = -1",
+        "checks.approvals = 11",
+        "checks.attestation_valid = \"0s\"",
+        "checks.attestation_valid = 24",
+        "checks.rehearsal = \"no\"",
+        "checks.rehearsal = { load = { url = \"http://a/\" } }",
+        "checks.rehearsal = { load = { url = \"http://a/\", rate = 0 } }",
+        "checks.rehearsal = { revert = \"1s\" }",
+        "checks.policy = {}",
+        "checks.policy = [{ name = \"a\", when = \"true\", severity = \"deny\" }]",
+        "checks.policy = [{ name = \"a\", when = \" \", severity = \"deny\", message = \"b\" }]",
+        "checks.policy = [{ name = \"a\", when = \"true\", severity = \"error\", message = \"b\" }]",
+        "checks.policy = [{ name = \"a\", when = \"true\", severity = \"deny\", message = \"\" }]",
+        "checks.guard = [{ file = \"a\" }]",
+        "checks.guard = [{ size_max = \"1B\" }]",
+        "checks.guard = [{ file = \"a\", size_max = \"1MB\" }]",
+        "checks.guard = [{ file = \"a\", size_max = 1 }]",
+        "checks.guard = [{ file = \"a\", shrink_max = \"101%\" }]",
+        "checks.guard = [{ file = \"a\", growth_max = \"0.5%\" }]",
+        "checks.guard = [{ file = \"a\", rows_at = \"/a\", keep = [] }]",
+        "checks.guard = [{ file = \"a\", rows_min = -1 }]",
+        "checks.guard = [{ file = \"a\", keep = [\"a\"] }]",
+        "checks.reference = [{ file = \"a\", at = \"/a\" }]",
+        "checks.reference = [{ file = \"a\", at = \"/a\", kind = \"udp\" }]",
+        "checks.reference = [{ file = \"a\", at = \"a\", kind = \"tcp\" }]",
+        "checks.reference = [{ file = \"a\", at = \"/a\", kind = \"tcp\", status = 200 }]",
+        "checks.reference = [{ file = \"a\", at = \"/a\", kind = \"http\", path = \"a\" }]",
+        "checks.reference = [{ file = \"a\", at = \"/a\", kind = \"http\", status = 99 }]",
+        "checks.reference = [{ file = \"a\", at = \"/a\", kind = \"tcp\", from = \"production\" }]",
+        "checks.reference = [{ file = \"a\", at = \"/a\", kind = \"tcp\", from = [\"**\"] }]",
+        "checks.risk = [{ file = \"a\", at = \"/a\" }]",
+        "checks.risk = [{ file = \"a\", at = \"/a\", why = \" \" }]",
     ] {
         mistakes.push((files.to_owned(), format!("{files}\n{line}")));
+    }
+    for head in [
+        "[class.web]",
+        "[class.Web.packages]",
+        "[class.web.packages]\na = \"1\"",
+        "[class.web.packages]\na = { archive = \"a.tar\", version = \"1\" }",
+        "[class.web.packages]\na = { version = \"nightly\" }",
+        "[class.web.packages]\na = { version = \"1\", conflicts = { b = \"?\" } }",
+        "[catalog]",
+        "[[catalog]]\nname = \"a\"",
+        "[[catalog]]\nname = \"a\"\nversion = \"1.2.3.4\"",
+        "[freeze]",
+        "[[freeze]]\nfrom = \"fri 16:00\"\nto = \"mon 08:00\"\nzone = \"UTC\"",
+        "[[freeze]]\nfrom = \"fri 24:00\"\nto = \"mon 08:00\"\nzone = \"UTC\"\nreason = \"a\"",
+        "[[freeze]]\nfrom = \"Fri 16:00\"\nto = \"mon 08:00\"\nzone = \"UTC\"\nreason = \"a\"",
+        "[[freeze]]\nfrom = \"fri 16:00\"\nto = \"mon 8:00\"\nzone = \"UTC\"\nreason = \"a\"",
+        "[[freeze]]\nfrom = \"fri 16:00\"\nto = \"mon 08:00\"\nzone = \"+02:00\"\nreason = \"a\"",
+        "[[freeze]]\nservice = \"api\"\nenvironment = \"production\"\nfrom = \"fri 16:00\"\n\
+         to = \"mon 08:00\"\nzone = \"UTC\"\nreason = \"a\"",
+    ] {
+        let first = "[service.api]".to_owned();
+        mistakes.push((first.clone(), format!("{head}\n{first}")));
     }
     let validator = validator();
     for (from, to) in mistakes {

@@ -5,6 +5,7 @@ use expect_test::{Expect, expect, expect_file};
 use super::*;
 use crate::render::render;
 
+mod checks;
 mod form;
 mod pipeline;
 mod random;
@@ -60,8 +61,14 @@ fn good(text: &str) -> Project {
 fn the_documented_example_is_read_in_full() {
     let page = include_str!("../../../../docs/plimsoll-toml.md");
     let example = page.split("```toml\n").nth(1).unwrap();
-    let project = good(example.split("```").next().unwrap());
+    let example = example.split("```").next().unwrap();
+    let project = good(example);
     expect_file!["../../tests/valid/documented.txt"].assert_debug_eq(&project);
+    let rules = page.split("```toml\n").nth(2).unwrap();
+    let with_rules = format!("{example}{}", rules.split("```").next().unwrap());
+    let with_rules = good(&with_rules);
+    let checks = &with_rules.topology.services[&"api".parse().unwrap()].checks;
+    assert_eq!((checks.policies.len(), checks.guards.len()), (1, 2));
 }
 
 #[test]
@@ -129,7 +136,7 @@ name = "test"
             plimsoll.toml:3:1: unknown key "file" in service.API
               3 | file = "config"
                 | ^^^^
-              help: did you mean `files`? known keys: files, packages, commands, health, plan, tenant_header
+              help: did you mean `files`? known keys: files, packages, commands, health, plan, tenant_header, requires, checks
 
             plimsoll.toml:4:17: "x api key" is not a header name
               4 | tenant_header = "x api key"

@@ -98,7 +98,7 @@ fn unknown_keys() {
             plimsoll.toml:1:2: unknown key "services" in plimsoll.toml
               1 | [services.api]
                 |  ^^^^^^^^
-              help: did you mean `service`? known keys: service, environment
+              help: did you mean `service`? known keys: service, environment, class, catalog, freeze
         "#]],
     );
     check_with(
@@ -108,12 +108,12 @@ fn unknown_keys() {
             plimsoll.toml:9:1: unknown key "room" in host
               9 | room = 1
                 | ^^^^
-              help: known keys: name, zone, address, services
+              help: known keys: name, zone, address, services, class
 
             plimsoll.toml:10:1: unknown key "a\u{1b}b" in host
               10 | "a\u001bb" = 2
                  | ^^^^^^^^^^
-              help: known keys: name, zone, address, services
+              help: known keys: name, zone, address, services, class
         "#]],
     );
     check_service(

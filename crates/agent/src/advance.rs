@@ -56,9 +56,9 @@ fn keep_one(
         return Err(format!("this host does not run {}", order.service));
     };
     let before = read(state_dir, trust, &order.service);
-    let before = before.map(|revert| revert.order.generation);
     // Said again, or overtaken: no news.
-    if order.generation < slot.fence || before.is_some_and(|before| before >= order.generation) {
+    let older = |before: &Revert| *before == revert || before.order.generation > order.generation;
+    if order.generation < slot.fence || before.as_ref().is_some_and(older) {
         return Ok(());
     }
     let bytes = serde_json::to_vec(envelope).map_err(|error| error.to_string())?;

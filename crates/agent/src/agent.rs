@@ -83,39 +83,18 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
         config.state_dir.clone(),
     ));
 
-    let line = async {
-        let control_key = join(&config, &client, &key, &state, &inbox, &peer_address).await?;
-        let (tasks, listed) = watch::channel(Vec::new());
-        let tools = tasks::Tools {
-            client: client.clone(),
-            hands: hands.clone(),
-            probes: config.probes.clone(),
-            retry_max: config.retry_max(),
-        };
-        let worker = tasks::Worker::new(tools, control_key.clone(), listed);
-        let link = Link {
-            client,
-            state_dir: config.state_dir.clone(),
-            trust: Trust::new(control_key, attesters),
-            inbox: inbox.clone(),
-            hands: hands.clone(),
-            timings: config.timings,
-            state: state.clone(),
-            hinting: Arc::default(),
-            hint: Arc::default(),
-            tasks,
-        };
-        tokio::join!(
-            worker.run(),
-            link.clone().orders(),
-            link.clone().hints(),
-            link.clone().reports(),
-            link.heartbeats()
-        );
-        Ok(())
+    let line = Line {
+        config: &config,
+        client,
+        key,
+        attesters,
+        peer_address,
+        state,
+        inbox,
+        hands: hands.clone(),
     };
     // The host is looked after (a way back finished, health watched) before and without joining.
-    let turning = core.run(hands.clone(), shutdown.clone());
+    let (turning, line) = (core.run(hands, shutdown.clone()), line.hold());
     tokio::pin!(turning, line);
     let ended = tokio::select! {
         () = &mut turning => return Ok(()),
@@ -233,59 +212,100 @@ async fn listen(config: &AgentConfig) -> Result<TcpListener, AgentError> {
     Ok(listener)
 }
 
-/// The control plane's key: from disk, or by joining.
-async fn join(
-    config: &AgentConfig,
-    client: &Client,
-    key: &SecretKey,
-    state: &watch::Receiver<Arc<Host>>,
-    inbox: &Inbox,
-    peer_address: &str,
-) -> Result<PublicKey, AgentError> {
-    let path = trust::control_key_path(&config.state_dir);
-    if path.exists() {
-        return trust::pinned(&config.state_dir);
-    }
-    let Some(join_token) = config.token()? else {
-        return Err(AgentError::NoJoinToken);
-    };
-    let client = client.as_identity(Identity::Nobody);
-    let mut backoff = Backoff::new(Duration::from_millis(200), config.retry_max());
-    loop {
-        let host = state.borrow().clone();
-        let request = EnrolRequest {
-            host: config.host.clone(),
-            join_token: join_token.clone(),
-            public_key: key.public().to_string(),
-            peer_address: peer_address.to_owned(),
-            adopted: host
-                .slots
-                .values()
-                .map(|slot| (slot.service.clone(), slot.running))
-                .collect(),
-            fence: host.fence(),
+/// What the line to the control plane is held with.
+struct Line<'a> {
+    config: &'a AgentConfig,
+    client: Client,
+    key: SecretKey,
+    attesters: Vec<PublicKey>,
+    peer_address: String,
+    state: watch::Receiver<Arc<Host>>,
+    inbox: Inbox,
+    hands: Hands,
+}
+
+impl Line<'_> {
+    /// Joins, and then talks until dropped.
+    async fn hold(self) -> Result<(), AgentError> {
+        let control_key = self.join().await?;
+        let (tasks, listed) = watch::channel(Vec::new());
+        let tools = tasks::Tools {
+            client: self.client.clone(),
+            hands: self.hands.clone(),
+            probes: self.config.probes.clone(),
+            retry_max: self.config.retry_max(),
         };
-        let answer = client.post::<_, EnrolAnswer>("/v1/agents/enrol", &request);
-        match answer.await {
-            Ok(answer) => {
-                let control = PublicKey::parse(&answer.control_key).map_err(AgentError::Key)?;
-                // First of all: once the key is there, nobody asks again.
-                if answer.gated {
-                    inbox.ask(Input::Gated).await;
+        let worker = tasks::Worker::new(tools, control_key.clone(), listed);
+        let link = Link {
+            client: self.client,
+            state_dir: self.config.state_dir.clone(),
+            trust: Trust::new(control_key, self.attesters),
+            inbox: self.inbox,
+            hands: self.hands,
+            timings: self.config.timings,
+            state: self.state,
+            hinting: Arc::default(),
+            hint: Arc::default(),
+            tasks,
+        };
+        tokio::join!(
+            worker.run(),
+            link.clone().orders(),
+            link.clone().hints(),
+            link.clone().reports(),
+            link.heartbeats()
+        );
+        Ok(())
+    }
+
+    /// The control plane's key: from disk, or by joining.
+    async fn join(&self) -> Result<PublicKey, AgentError> {
+        let config = self.config;
+        let path = trust::control_key_path(&config.state_dir);
+        if path.exists() {
+            return trust::pinned(&config.state_dir);
+        }
+        let Some(join_token) = config.token()? else {
+            return Err(AgentError::NoJoinToken);
+        };
+        let client = self.client.as_identity(Identity::Nobody);
+        let mut backoff = Backoff::new(Duration::from_millis(200), config.retry_max());
+        loop {
+            let host = self.state.borrow().clone();
+            let request = EnrolRequest {
+                host: config.host.clone(),
+                join_token: join_token.clone(),
+                public_key: self.key.public().to_string(),
+                peer_address: self.peer_address.clone(),
+                adopted: host
+                    .slots
+                    .values()
+                    .map(|slot| (slot.service.clone(), slot.running))
+                    .collect(),
+                fence: host.fence(),
+            };
+            let answer = client.post::<_, EnrolAnswer>("/v1/agents/enrol", &request);
+            match answer.await {
+                Ok(answer) => {
+                    let control = PublicKey::parse(&answer.control_key).map_err(AgentError::Key)?;
+                    // First of all: once the key is there, nobody asks again.
+                    if answer.gated {
+                        self.inbox.ask(Input::Gated).await;
+                    }
+                    let text = control.to_string();
+                    disk::write(&path, text.as_bytes(), 0o600).map_err(at(&path))?;
+                    tracing::info!(key = %control, "joined");
+                    return Ok(control);
                 }
-                let text = control.to_string();
-                disk::write(&path, text.as_bytes(), 0o600).map_err(at(&path))?;
-                tracing::info!(key = %control, "joined");
-                return Ok(control);
-            }
-            Err(ClientError::Refused { refusal, status })
-                if (400..500).contains(&status) && status != 429 =>
-            {
-                return Err(AgentError::JoinRefused(refusal));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "joining waits");
-                tokio::time::sleep(backoff.pause()).await;
+                Err(ClientError::Refused { refusal, status })
+                    if (400..500).contains(&status) && status != 429 =>
+                {
+                    return Err(AgentError::JoinRefused(refusal));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "joining waits");
+                    tokio::time::sleep(backoff.pause()).await;
+                }
             }
         }
     }

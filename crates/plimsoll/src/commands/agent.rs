@@ -1,8 +1,10 @@
 //! `plimsoll agent`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use agent::{AgentConfig, AgentError, ServiceStatus};
+use model::{Digest, ServiceName};
 
 use crate::cli::{AgentArgs, AgentCommand, Ask};
 use crate::commands::serve::{start_logs, stop_signal};
@@ -18,44 +20,7 @@ pub(crate) async fn agent(args: AgentArgs, ask: &Ask) -> Result<ExitCode, Failur
             to,
             order,
             json,
-        }) => {
-            let config = AgentConfig::read(&config).map_err(Failure::caused)?;
-            let service = match (service, config.services.keys().next()) {
-                (Some(service), _) => service,
-                (None, Some(only)) if config.services.len() == 1 => only.clone(),
-                (None, _) => {
-                    let names: Vec<&str> = config
-                        .services
-                        .keys()
-                        .map(model::ServiceName::as_str)
-                        .collect();
-                    return Err(Failure::broken("which service?")
-                        .next(format!("Name one with --service: {}.", names.join(", "))));
-                }
-            };
-            let order = order.as_deref().map(agent::signed_order);
-            let order = order.transpose().map_err(Failure::caused)?;
-            let back = agent::revert_local(&config, &service, to, order).await;
-            let back = back.map_err(|error| {
-                let failure = match error {
-                    AgentError::Refused(refusal) => Failure::from(refusal),
-                    error => Failure::caused(error)
-                        .next("`plimsoll agent status` shows what this host runs and which bundles it kept."),
-                };
-                failure.with_json(json)
-            })?;
-            if json {
-                output::json(&back)?;
-            } else {
-                println!(
-                    "{}, {}",
-                    paint(Paint::Green, "this host is back"),
-                    back.word
-                );
-                show(&back.status);
-            }
-            Ok(ExitCode::SUCCESS)
-        }
+        }) => revert(&config, service, to, order.as_deref(), json).await,
         Some(AgentCommand::Status { config, json }) => {
             let config = AgentConfig::read(&config).map_err(Failure::caused)?;
             let status = agent::status(&config.state_dir)
@@ -90,6 +55,49 @@ pub(crate) async fn agent(args: AgentArgs, ask: &Ask) -> Result<ExitCode, Failur
     }
 }
 
+/// Goes back here, by this host alone.
+async fn revert(
+    config: &Path,
+    service: Option<ServiceName>,
+    to: Option<Digest>,
+    order: Option<&Path>,
+    json: bool,
+) -> Result<ExitCode, Failure> {
+    let config = AgentConfig::read(config).map_err(Failure::caused)?;
+    let service = match (service, config.services.keys().next()) {
+        (Some(service), _) => service,
+        (None, Some(only)) if config.services.len() == 1 => only.clone(),
+        (None, _) => {
+            let names: Vec<&str> = config.services.keys().map(ServiceName::as_str).collect();
+            return Err(Failure::broken("which service?")
+                .next(format!("Name one with --service: {}.", names.join(", "))));
+        }
+    };
+    let order = order.map(agent::signed_order);
+    let order = order.transpose().map_err(Failure::caused)?;
+    let back = agent::revert_local(&config, &service, to, order).await;
+    let back = back.map_err(|error| {
+        let failure = match error {
+            AgentError::Refused(refusal) => Failure::from(refusal),
+            error => Failure::caused(error).next(
+                "`plimsoll agent status` shows what this host runs and which bundles it kept.",
+            ),
+        };
+        failure.with_json(json)
+    })?;
+    if json {
+        output::json(&back)?;
+    } else {
+        println!(
+            "{}, {}",
+            paint(Paint::Green, "this host is back"),
+            back.word
+        );
+        show(&back.status);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 fn show(service: &ServiceStatus) {
     let health = match service.healthy {
         Some(true) => paint(Paint::Green, "healthy"),
@@ -103,7 +111,7 @@ fn show(service: &ServiceStatus) {
         service.generation,
         service.detail
     );
-    let kept: Vec<String> = service.kept.iter().map(model::Digest::short).collect();
+    let kept: Vec<String> = service.kept.iter().map(Digest::short).collect();
     println!(
         "    goes back to {}; kept: {}",
         service.good.short(),

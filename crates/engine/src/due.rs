@@ -115,21 +115,6 @@ pub fn reverts(state: &State, host: &HostName) -> Vec<Revert> {
         .collect()
 }
 
-/// Every host that may have tasks now: a few of each zone, whatever the size of the fleet.
-pub fn tasked(state: &State) -> BTreeSet<HostName> {
-    let active = state.services.values().filter_map(|service| service.active);
-    let releases = active.filter_map(|id| state.releases.get(&id));
-    let rolling = releases.filter(|release| {
-        matches!(release.status, Status::Rolling { .. }) && !gates::serving(state, release)
-    });
-    let hosts = rolling.flat_map(|release| {
-        let probing = gates::probing(state, release);
-        let probing = probing.into_iter().flat_map(|group| group.hosts);
-        probing.chain(gates::rehearsal_host(state, release).cloned())
-    });
-    hosts.collect()
-}
-
 /// What a host should do for gates, without changing anything.
 pub fn tasks(state: &State, host: &HostName) -> Vec<Task> {
     let active = state.services.values().filter_map(|service| service.active);

@@ -3,11 +3,13 @@
 //! Invariant: nothing here is asked before a rollback, and nothing here can
 //! stop one.
 
-use model::gate::{GateState, TestRecord};
+use std::collections::BTreeSet;
+
+use model::gate::{GateState, Probe, TestRecord, Trial};
 use model::refusal::Code;
 use model::{
-    Actor, Digest, Envelope, Event, Gate, HostName, OrderKind, Refusal, ReleaseId, ServiceName,
-    Statement, TaskOutcome, TaskResult, Timestamp,
+    Actor, BundlePath, Digest, Envelope, Event, Gate, HostName, OrderKind, Refusal, ReleaseId,
+    ServiceName, Statement, Task, TaskKind, TaskOutcome, TaskResult, Timestamp,
 };
 use release::gates::{Act, Came};
 use release::{Gating, HostLooks, RehearsalHost, Release, Status};
@@ -140,29 +142,34 @@ pub(super) fn results(
         }
         seen.push(result.id.clone());
         let task = asked.iter().find(|task| task.id == result.id);
-        events.extend(fact(release, host, task.is_some(), result));
+        events.extend(fact(release, host, task, result));
     }
     Ok(events)
 }
 
-fn fact(release: &Release, host: &HostName, asked: bool, result: TaskResult) -> Option<Event> {
+fn fact(
+    release: &Release,
+    host: &HostName,
+    asked: Option<&Task>,
+    result: TaskResult,
+) -> Option<Event> {
     let (id, host) = (release.id, host.clone());
     match result.outcome {
         TaskOutcome::Probed { probes } => {
-            let count = release.checked.references.len();
-            let known = |probe: &model::gate::Probe| (probe.reference as usize) < count;
-            (asked && probes.iter().all(known)).then_some(Event::ReferencesProbed {
+            all_probed(asked?, &probes).then_some(Event::ReferencesProbed {
                 release: id,
                 host,
                 round: release.seen.round,
                 probes,
             })
         }
-        TaskOutcome::Tried { trials } => asked.then_some(Event::HostileTried {
-            release: id,
-            host,
-            trials,
-        }),
+        TaskOutcome::Tried { trials } => {
+            all_tried(asked?, &trials).then_some(Event::HostileTried {
+                release: id,
+                host,
+                trials,
+            })
+        }
         // A load has left the list when its totals come.
         TaskOutcome::Loaded { requests, failed } => {
             let rehearsal = release.seen.rehearsal.as_ref()?;
@@ -180,7 +187,7 @@ fn fact(release: &Release, host: &HostName, asked: bool, result: TaskResult) -> 
             let kind = result.id.split('-').nth(1).unwrap_or_default();
             let task = format!("{kind} {host}");
             let news = release.seen.broken.get(&task) != Some(&reason);
-            (asked && news).then_some(Event::TaskBroken {
+            (asked.is_some() && news).then_some(Event::TaskBroken {
                 release: id,
                 host,
                 task,
@@ -188,6 +195,24 @@ fn fact(release: &Release, host: &HostName, asked: bool, result: TaskResult) -> 
             })
         }
     }
+}
+
+/// An answer to half of a question is none: each reference once, and no other.
+fn all_probed(task: &Task, probes: &[Probe]) -> bool {
+    let TaskKind::Probe { references, .. } = &task.kind else {
+        return false;
+    };
+    let answered: BTreeSet<u32> = probes.iter().map(|probe| probe.reference).collect();
+    answered.len() == probes.len() && references.keys().eq(&answered)
+}
+
+/// Each document was tried with something.
+fn all_tried(task: &Task, trials: &[Trial]) -> bool {
+    let TaskKind::Hostile { documents, .. } = &task.kind else {
+        return false;
+    };
+    let tried: BTreeSet<&BundlePath> = trials.iter().map(|trial| &trial.file).collect();
+    documents.iter().collect::<BTreeSet<_>>() == tried
 }
 
 /// Somebody asks to go past gates.
@@ -338,7 +363,7 @@ pub(super) fn carry_out(
     watch: &Watch,
     release: &Release,
     gating: Gating,
-    leased: &std::collections::BTreeSet<HostName>,
+    leased: &BTreeSet<HostName>,
     now: Timestamp,
 ) -> Vec<Event> {
     let id = release.id;

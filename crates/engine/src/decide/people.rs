@@ -113,25 +113,6 @@ pub fn well_formed(state: &State, bundle: &Bundle) -> Result<(), Refusal> {
     ))
 }
 
-/// Whether a bundle can be looked at at all: of a known service, and with a form that holds.
-///
-/// # Errors
-/// `unknown-service` or `invalid-bundle`.
-pub fn well_formed(state: &State, bundle: &Bundle) -> Result<(), Refusal> {
-    if !state.topology.services.contains_key(&bundle.service) {
-        return Err(unknown_service(state, &bundle.service));
-    }
-    let problems = bundle.problems();
-    if problems.is_empty() {
-        return Ok(());
-    }
-    Err(Refusal::new(
-        Code::InvalidBundle,
-        problems.join("; "),
-        "Correct the bundle and push again.",
-    ))
-}
-
 /// Whether the change breaks the glass of a freeze.
 fn break_glass(state: &State, change: &Change, now: Timestamp) -> Result<bool, Refusal> {
     let Some(id) = change.break_glass else {

@@ -35,7 +35,7 @@ pub(super) fn check(ground: &Ground<'_>, findings: &mut Findings) -> Vec<Risk> {
         }
     }
     for (policy, rule) in rules.iter().filter(|(policy, _)| policy.file.is_none()) {
-        let mut bench = Bench::new();
+        let mut bench = Bench::new(meter::STEPS_MAX);
         about_bundle(ground, &mut bench);
         let answer = bench.ask(rule);
         conclude(policy, rule, None, answer, &mut risks, findings);
@@ -76,7 +76,7 @@ fn of_file<'r>(
         .old_files
         .get(file.path.as_str())
         .and_then(File::root);
-    let mut bench = Bench::new();
+    let mut bench = Bench::new(meter::STEPS_MAX);
     about_bundle(ground, &mut bench);
     bench.set("file", text(file.path.as_str()));
     bench.set("new", value(root));
@@ -180,3 +180,6 @@ fn map<'v>(entries: impl Iterator<Item = (&'v str, Box<dyn Val + 'v>)>) -> Box<d
     fields.extend(entries.map(|(key, value)| (CelMapKey::from(key), value)));
     Box::new(CelMap::from(fields))
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,8 @@ use super::Rule;
 
 /// Pays for a value by what it holds.
 pub(super) const WEIGH: &str = "@weigh";
+/// Pays for a pattern, which is compiled each time that it is used.
+pub(super) const PATTERN: &str = "@pattern";
 /// Pays for going over a value, and puts a map's keys in order.
 pub(super) const EACH: &str = "@each";
 
@@ -39,26 +41,33 @@ static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 /// Where policies are asked: the variables, and what was spent.
 pub(super) struct Bench<'v> {
     context: Context<'v, 'v>,
-    spent: Arc<AtomicU64>,
+    left: Arc<AtomicU64>,
+    steps_max: u64,
 }
 
 impl<'v> Bench<'v> {
-    pub(super) fn new() -> Bench<'v> {
-        let spent = Arc::new(AtomicU64::new(0));
+    /// A place where each policy may cost so many steps.
+    pub(super) fn new(steps_max: u64) -> Bench<'v> {
+        let left = Arc::new(AtomicU64::new(steps_max));
         let mut context = Context::with_env(Arc::clone(&ENV));
-        let purse = Arc::clone(&spent);
-        let weigh: Function = Box::new(move |call| pay(call, &purse, weight));
-        let purse = Arc::clone(&spent);
-        let each: Function = Box::new(move |call| {
-            let value = pay(call, &purse, |value| weight(value) + 1)?;
-            Ok(ordered(value))
-        });
-        // Both names can't be written in CEL, and are taken by nothing else.
-        let added = context
-            .add_function(WEIGH, weigh)
-            .and(context.add_function(EACH, each));
-        debug_assert_eq!(added, Ok(()));
-        Bench { context, spent }
+        let mut add = |name, cost: fn(&dyn Val) -> u64, order: bool| {
+            let left = Arc::clone(&left);
+            let call: Function = Box::new(move |call| {
+                let value = pay(call, &left, cost)?;
+                Ok(if order { ordered(value) } else { value })
+            });
+            // These names can't be written in CEL, so nothing else has taken them.
+            let added = context.add_function(name, call);
+            debug_assert_eq!(added, Ok(()));
+        };
+        add(WEIGH, weight, false);
+        add(PATTERN, pattern_weight, false);
+        add(EACH, weight, true);
+        Bench {
+            context,
+            left,
+            steps_max,
+        }
     }
 
     pub(super) fn set(&mut self, name: &str, value: Box<dyn Val + 'v>) {
@@ -70,13 +79,12 @@ impl<'v> Bench<'v> {
     /// # Errors
     /// Why it can't be evaluated, without any value of the document.
     pub(super) fn ask(&self, rule: &Rule) -> Result<bool, String> {
-        self.spent.store(0, Ordering::Relaxed);
+        self.left.store(self.steps_max, Ordering::Relaxed);
         let answer = cel::Value::resolve_val(&rule.expression, &self.context);
         // Looked at first: CEL's `||` hides errors of one side.
-        if self.spent.load(Ordering::Relaxed) > STEPS_MAX {
-            return Err(format!(
-                "it needs more than {STEPS_MAX} steps on this document"
-            ));
+        if self.left.load(Ordering::Relaxed) == 0 {
+            let most = self.steps_max;
+            return Err(format!("it needs more than {most} steps on this document"));
         }
         match answer {
             Ok(value) => match value.downcast_ref::<CelBool>() {
@@ -91,22 +99,46 @@ impl<'v> Bench<'v> {
     }
 }
 
+/// Hands on the one argument, once it is paid for. At nothing left, nothing is.
 fn pay<'c, 'v>(
     call: &mut FunctionContext<'c, 'v>,
-    spent: &AtomicU64,
-    cost: impl Fn(&dyn Val) -> u64,
+    left: &AtomicU64,
+    cost: fn(&dyn Val) -> u64,
 ) -> Result<CowVal<'c, 'v>, ExecutionError> {
     let Some(value) = call.args.pop() else {
         return Err(ExecutionError::invalid_argument_count(1, 0));
     };
-    let before = spent.load(Ordering::Relaxed);
-    if before <= STEPS_MAX {
-        spent.store(before.saturating_add(cost(&*value)), Ordering::Relaxed);
-    }
-    if spent.load(Ordering::Relaxed) > STEPS_MAX {
+    let before = left.load(Ordering::Relaxed);
+    let after = match before {
+        0 => 0,
+        _ => before.saturating_sub(cost(&*value)),
+    };
+    left.store(after, Ordering::Relaxed);
+    if after == 0 {
         return Err(ExecutionError::function_error("policy", "too many steps"));
     }
     Ok(value)
+}
+
+/// Compiling takes longer than matching, and counted repetitions multiply it.
+fn pattern_weight(value: &dyn Val) -> u64 {
+    const STEPS_PER_PART: u64 = 20;
+    let Some(text) = value.downcast_ref::<CelString>() else {
+        return weight(value);
+    };
+    let text = text.inner();
+    let counts = text.split('{').skip(1).filter_map(|rest| {
+        let inside = rest.split('}').next()?;
+        let numbers = inside.split(',').map(str::trim);
+        numbers
+            .filter_map(|number| number.parse::<u64>().ok())
+            .max()
+    });
+    let repeated = counts.fold(1_u64, |all, count| all.saturating_mul(count.max(1)));
+    let parts = (text.len() as u64).saturating_add(10);
+    parts
+        .saturating_mul(STEPS_PER_PART)
+        .saturating_mul(repeated)
 }
 
 /// Values in a value, and a part for the length of texts. Its own depth is

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, operators};
 use cel::parser::PrattParser;
 
-use super::meter::{EACH, WEIGH};
+use super::meter::{EACH, PATTERN, WEIGH};
 use crate::documents::Node;
 
 /// Longest expression, in bytes. What is longer is a program, not a rule.
@@ -283,6 +283,11 @@ fn meter(expression: &mut IdedExpr) {
         Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => {}
         Expr::Call(call) => {
             let paid = !CHOOSING.contains(&call.func_name.as_str());
+            if call.func_name == "matches"
+                && let Some(pattern) = call.args.last_mut()
+            {
+                wrap(pattern, PATTERN);
+            }
             let parts = call.target.iter_mut().map(|target| &mut **target);
             for part in parts.chain(&mut call.args) {
                 meter(part);

@@ -8,3 +8,4 @@
 mod fake;
 mod gates;
 mod stories;
+mod tasks;

@@ -3,6 +3,8 @@
 //! Invariant: no redirect is followed, no body is read, and nothing of a name
 //! or password in the URL is sent.
 
+use std::error::Error;
+
 use http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -12,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout_at;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::reach::{Answer, Limits, Miss, miss};
+use super::reach::{Answer, Limits, Miss, is_hung_up, miss};
 use crate::error::chain;
 
 /// The head of an answer may be this long; hyper takes nothing below 8 KiB.
@@ -43,7 +45,7 @@ async fn get(
     builder.max_buf_size(HEAD_BYTES_MAX);
     let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
     // The connection's work ends with this future, and so at the deadline.
-    let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
+    let connection = AbortOnDropHandle::new(tokio::spawn(connection));
     let mut path = url.path().to_owned();
     if let Some(query) = url.query() {
         path = format!("{path}?{query}");
@@ -63,8 +65,15 @@ async fn get(
         .body(String::new());
     // A parsed URL's path and host are a request's: there is nothing left to be wrong.
     let request = request.unwrap_or_default();
-    let answer = sender.send_request(request).await?;
-    Ok(answer.status().as_u16())
+    match sender.send_request(request).await {
+        Ok(answer) => Ok(answer.status().as_u16()),
+        // The request was never sent; why not is what the connection ended with.
+        Err(error) if error.is_canceled() => match connection.await {
+            Ok(Err(cause)) => Err(cause),
+            Ok(Ok(())) | Err(_) => Err(error),
+        },
+        Err(error) => Err(error),
+    }
 }
 
 fn judge(status: u16, wanted: Option<u16>) -> Answer {
@@ -82,17 +91,30 @@ fn judge(status: u16, wanted: Option<u16>) -> Answer {
 }
 
 fn failed(error: &hyper::Error) -> Miss {
+    // A request that was given up carries why its connection was.
+    let cause = error.source().and_then(|it| it.downcast_ref());
+    if let (true, Some(cause)) = (error.is_canceled(), cause) {
+        return failed(cause);
+    }
     let (verdict, words) = if error.is_parse_too_large() {
         let words = format!("answers with a head of more than {HEAD_BYTES_MAX} bytes");
         (ProbeVerdict::WrongProtocol, words)
     } else if error.is_parse() {
         (ProbeVerdict::WrongProtocol, "answers, but not HTTP".into())
-    } else if error.is_incomplete_message() || error.is_canceled() {
+    } else if error.is_incomplete_message() || error.is_canceled() || was_hung_up(error) {
         let words = "connected, but closed without an answer".into();
         (ProbeVerdict::NoAnswer, words)
+    } else if error.source().is_none() {
+        // What hyper has no question for: bytes came before anything was asked.
+        (ProbeVerdict::WrongProtocol, "answers, but not HTTP".into())
     } else {
         let words = format!("connected, but broken off: {}", chain(error));
         (ProbeVerdict::NoAnswer, words)
     };
     Miss { verdict, words }
+}
+
+fn was_hung_up(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|it| it.downcast_ref());
+    cause.is_some_and(is_hung_up)
 }

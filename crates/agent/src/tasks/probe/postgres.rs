@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 
-use super::reach::{Answer, Limits, miss};
+use super::reach::{Answer, Limits, is_hung_up, miss};
 
 /// Length 9, protocol 3.0 (196608), no parameters.
 const START_UP: [u8; 9] = [0, 0, 0, 9, 0, 3, 0, 0, 0];
@@ -31,7 +31,7 @@ pub(super) async fn ask(limits: &Limits, mut stream: TcpStream) -> Answer {
         Ok(Ok(Message::Authentication)) => Ok("PostgreSQL answers and asks who it is".into()),
         Ok(Ok(Message::Error(code))) => Ok(format!("PostgreSQL answers (SQLSTATE {code})")),
         Ok(Ok(Message::Other)) => miss(ProbeVerdict::WrongProtocol, "answers, but not PostgreSQL"),
-        Ok(Err(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+        Ok(Err(error)) if is_hung_up(&error) => {
             let words = "connected, but closed without an answer";
             miss(ProbeVerdict::NoAnswer, words)
         }

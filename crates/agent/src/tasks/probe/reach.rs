@@ -214,6 +214,18 @@ impl Limits {
     }
 }
 
+/// Whether the peer hung up: politely, or by dropping what was still under way.
+pub(super) fn is_hung_up(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::UnexpectedEof
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::BrokenPipe
+    )
+}
+
 /// The resolver's errors are told apart by their texts: the standard library
 /// gives no codes, and the texts are those of an untranslated C library.
 fn unresolved(host: &str, error: &std::io::Error) -> Miss {
@@ -288,7 +300,8 @@ mod tests {
         let held = Arc::new(std::sync::Mutex::new(held));
         for _ in 0..HANGING_MAX {
             let held = held.clone();
-            let hangs = limits(20).apart(move || {
+            let short = limits(20);
+            let hangs = short.apart(move || {
                 let _ = held.lock().map(|held| held.recv());
                 Ok(())
             });

@@ -74,13 +74,11 @@ pub(super) fn url(text: &str) -> Result<(Url, Endpoint), String> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("{}:// is neither http nor https", url.scheme()));
     }
-    let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
+    let host = url.host_str().and_then(bare);
+    let (Some(host), Some(port)) = (host, url.port_or_known_default()) else {
         return Err("the URL names no host".into());
     };
-    let endpoint = Endpoint {
-        host: bare(host),
-        port,
-    };
+    let endpoint = Endpoint { host, port };
     Ok((url, endpoint))
 }
 
@@ -182,13 +180,14 @@ fn host_of(text: &str) -> Result<String, String> {
         return Err(no_host());
     }
     let url = Url::parse(&authority).map_err(|_| no_host())?;
-    url.host_str().map(bare).ok_or_else(no_host)
+    url.host_str().and_then(bare).ok_or_else(no_host)
 }
 
-fn bare(host: &str) -> String {
-    host.trim_start_matches('[')
-        .trim_end_matches(']')
-        .to_owned()
+/// Without the brackets of IPv6. The URL standard lets marks like `${` pass, of which no name is made.
+fn bare(host: &str) -> Option<String> {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+    host.chars().all(fits).then(|| host.to_owned())
 }
 
 #[cfg(test)]
@@ -236,7 +235,13 @@ mod tests {
         assert_eq!(endpoint.to_string(), "10.1.2.3:9101");
         assert_eq!(url("https://[::1]/").unwrap().1.to_string(), "[::1]:443");
         assert_eq!(url("auth:9101/x").unwrap().1.to_string(), "auth:9101");
-        for bad in ["ftp://a/", "http://", "http://a:x/", "http:// /"] {
+        for bad in [
+            "http://${host}/",
+            "ftp://a/",
+            "http://",
+            "http://a:x/",
+            "http:// /",
+        ] {
             assert!(url(bad).is_err(), "{bad}");
         }
     }

@@ -17,7 +17,7 @@ use tokio::time::timeout_at;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::reach::{Answer, Limits, Miss, miss};
+use super::reach::{Answer, Limits, Miss, is_hung_up, miss};
 use super::target::Endpoint;
 
 /// Reads the trusted roots anew, so that a renewed file counts at once. Blocks.
@@ -95,11 +95,9 @@ fn failed(to: &Endpoint, error: &std::io::Error) -> Miss {
         ),
         None => (
             ProbeVerdict::NoAnswer,
-            match error.kind() {
-                std::io::ErrorKind::UnexpectedEof => {
-                    "connected, but closed during the TLS handshake".into()
-                }
-                _ => format!("connected, but broken off in the TLS handshake: {error}"),
+            match is_hung_up(error) {
+                true => "connected, but closed during the TLS handshake".into(),
+                false => format!("connected, but broken off in the TLS handshake: {error}"),
             },
         ),
     };
@@ -139,6 +137,11 @@ fn certificate(to: &Endpoint, problem: &CertificateError) -> (ProbeVerdict, Stri
         CertificateError::UnknownIssuer => (
             ProbeVerdict::Untrusted,
             "certificate's issuer is not trusted on this host".into(),
+        ),
+        // An issuer is looked up by its name: there is one, and it signed something else.
+        CertificateError::BadSignature => (
+            ProbeVerdict::Untrusted,
+            "certificate's issuer is not trusted on this host (one of the same name is)".into(),
         ),
         // rustls adds to this list over time; whatever else is wrong, it is not trusted.
         other => (

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use model::refusal::Code;
 use model::{
     Actor, Digest, Event, Exposure, Generation, HostName, Millis, Order, OrderKind, Refusal,
-    ReleaseId, RollbackCause, ServiceName, StagePlan, Timestamp, Verdict,
+    ReleaseId, RollbackCause, Rule, ServiceName, StagePlan, Timestamp, Verdict,
 };
 use release::{Release, Status};
 
@@ -108,6 +108,26 @@ pub(super) fn by_verdict(
     )
 }
 
+/// What was around a change may be mended without changing it: then it may come again.
+fn blames_content(cause: &RollbackCause) -> bool {
+    match cause {
+        RollbackCause::Person { .. } => true,
+        RollbackCause::Verdict { verdict } => match verdict {
+            Verdict::Fail { rule, .. } => match rule {
+                Rule::References | Rule::Attestation => false,
+                Rule::FailureBudget
+                | Rule::NotConfirmed
+                | Rule::HealthFailing
+                | Rule::CrashLoop
+                | Rule::Rehearsal
+                | Rule::Matrix
+                | Rule::Hostile => true,
+            },
+            Verdict::Pass { .. } | Verdict::Insufficient { .. } => true,
+        },
+    }
+}
+
 fn was_good(state: &State, service: &ServiceName, digest: Digest) -> bool {
     let as_release = state
         .services
@@ -153,7 +173,7 @@ fn turn_back(
                 .as_ref()
                 .is_some_and(|order| order.release == release.id)
         };
-        if state.slots(service).any(|(_, slot)| met(slot)) {
+        if blames_content(cause) && state.slots(service).any(|(_, slot)| met(slot)) {
             events.push(Event::DigestQuarantined {
                 service: service.clone(),
                 digest: release.digest,

@@ -18,6 +18,13 @@ rehearsal = { load = { url = "http://${address}/v1/orders", rate = 50 }, revert_
 hostile = true
 "#;
 
+/// Waves and judge alone: nothing is tried before a wave does it.
+const NO_GATES: &str = r#"
+[service.api.checks]
+rehearsal = false
+hostile = false
+"#;
+
 impl World {
     /// The configuration that is released: which authentication service
     /// production uses. The client library has no deadline: that is the flaw
@@ -90,6 +97,8 @@ confirm_within = "20s"
         }
         if self.shape.gates {
             self.write_gates(&mut project)?;
+        } else {
+            project.push_str(NO_GATES);
         }
         self.write_fleet(&mut project);
         std::fs::write(self.folder.join("project/plimsoll.toml"), project)?;

@@ -70,42 +70,111 @@ fn one(
     Ok(())
 }
 
-/// One finding for a terminal, under its line when `text` (its file's content)
-/// is given. Ends with a line break.
-pub fn render_finding(finding: &Finding, text: Option<&str>, colour: bool) -> String {
+/// One finding for a terminal of so many columns (without: whole lines, for pipes), under
+/// its line when `text` (its file's content) is given. Ends with a line break.
+pub fn render_finding(
+    finding: &Finding,
+    text: Option<&str>,
+    columns: Option<usize>,
+    colour: bool,
+) -> String {
     let paint = Paint { colour };
     let (line, column) = (finding.line as usize, finding.column as usize);
     let place = match (&finding.file, line) {
         (None, _) => String::new(),
-        (Some(file), 0) => format!("{}: ", paint.bold(&harmless(file))),
-        (Some(file), _) => {
-            let place = format!("{}:{line}:{column}", harmless(file));
-            format!("{}: ", paint.bold(&place))
+        (Some(file), 0) => format!("{}: ", harmless(file)),
+        (Some(file), _) => format!("{}:{line}:{column}: ", harmless(file)),
+    };
+    let (word, dress): (&str, fn(&Paint, &str) -> String) = match finding.severity {
+        Severity::Deny => ("", Paint::red),
+        Severity::Risk => ("high risk: ", Paint::red),
+        Severity::Warn => ("warning: ", Paint::yellow),
+    };
+    let mut out = String::new();
+    let mut told = finding.message.lines();
+    let head = format!("{place}{word}{}", told.next().unwrap_or_default());
+    for (index, part) in fold(&head, columns, 2).into_iter().enumerate() {
+        // The colours come last, so that they take no room.
+        out.push_str(&match part.strip_prefix(place.as_str()) {
+            Some(rest) if index == 0 => {
+                format!("{}{}\n", paint.bold(&place), dress(&paint, rest))
+            }
+            _ if index == 0 => format!("{}\n", paint.bold(&part)),
+            _ => format!("  {}\n", dress(&paint, &part)),
+        });
+    }
+    // Explanations of several lines keep their lines, and begin deeper when they go on.
+    for line in told {
+        let inner = line.chars().take_while(|c| *c == ' ').count() + 2;
+        for part in fold(line.trim_start(), columns, inner + 2) {
+            out.push_str(&format!("{:inner$}{part}\n", ""));
         }
-    };
-    let message = harmless(&finding.message);
-    let words = match finding.severity {
-        Severity::Deny => paint.red(&message),
-        Severity::Risk => paint.red(&format!("high risk: {message}")),
-        Severity::Warn => paint.yellow(&format!("warning: {message}")),
-    };
-    let mut out = format!("{place}{words}\n");
+    }
     let source = text.filter(|_| line > 0);
     if let Some(source) = source.and_then(|text| text.split('\n').nth(line - 1)) {
         let marked = token_chars(source, column);
-        let shown = excerpt(source, line, column, marked, LINE_CHARS_MAX, colour);
-        out.push_str(&shown);
+        let gutter = line.to_string().len() + "   | …".len() + 1;
+        let room = columns.map_or(LINE_CHARS_MAX, |columns| {
+            columns
+                .saturating_sub(gutter)
+                .clamp(LEAD_CHARS, LINE_CHARS_MAX)
+        });
+        out.push_str(&excerpt(source, line, column, marked, room, colour));
     }
     if let Some(help) = &finding.help {
-        out.push_str(&format!("  {} {}\n", paint.blue("help:"), harmless(help)));
+        for (index, part) in fold(help, columns, 8).into_iter().enumerate() {
+            let lead = if index == 0 {
+                paint.blue("help:")
+            } else {
+                "     ".into()
+            };
+            out.push_str(&format!("  {lead} {part}\n"));
+        }
     }
     out
 }
 
+/// Lines that fit after `indent` columns; one line where there is no width.
+pub fn fold(text: &str, columns: Option<usize>, indent: usize) -> Vec<String> {
+    /// A column that is narrower can't be read at all.
+    const ROOM_MIN: usize = 16;
+    match columns {
+        Some(columns) => wrap(text, columns.saturating_sub(indent).max(ROOM_MIN)),
+        None => vec![harmless(text)],
+    }
+}
+
+/// Breaks at spaces; a word that is longer than a line is broken inside.
+fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    let mut used = 0;
+    for word in harmless(text).split(' ') {
+        let length: usize = word.chars().map(width).sum();
+        if used > 0 && used + 1 + length > columns {
+            lines.push(std::mem::take(&mut line));
+            used = 0;
+        }
+        if used > 0 {
+            line.push(' ');
+            used += 1;
+        }
+        for c in word.chars() {
+            if used + width(c) > columns {
+                lines.push(std::mem::take(&mut line));
+                used = 0;
+            }
+            line.push(c);
+            used += width(c);
+        }
+    }
+    lines.push(line);
+    lines
+}
+
 /// What came over the network or from a file, without what drives a terminal.
-fn harmless(text: &str) -> String {
+pub fn harmless(text: &str) -> String {
     let visible = |c: char| match c {
-        '\n' => c,
         c if c.is_control() || is_bidi_control(c) => '\u{fffd}',
         c => c,
     };
@@ -310,17 +379,11 @@ mod tests {
             (Severity::Deny, Some((0, 0))),
             (Severity::Deny, None),
         ] {
-            shown.push_str(&render_finding(
-                &finding(severity, place),
-                Some(text),
-                false,
-            ));
+            let finding = finding(severity, place);
+            shown.push_str(&render_finding(&finding, Some(text), None, false));
         }
-        shown.push_str(&render_finding(
-            &finding(Severity::Warn, Some((3, 11))),
-            None,
-            true,
-        ));
+        let warning = finding(Severity::Warn, Some((3, 11)));
+        shown.push_str(&render_finding(&warning, None, None, true));
         expect![[r#"
             service.toml:3:11: threads must be at least 2, is 1
               3 | threads = 1 # one
@@ -344,10 +407,54 @@ mod tests {
               help: write 2�[2J
             threads must be at least 2, is 1
               help: write 2�[2J
-            ESC[1mservice.toml:3:11ESC[0m: ESC[33mwarning: threads must be at least 2, is 1ESC[0m
+            ESC[1mservice.toml:3:11: ESC[0mESC[33mwarning: threads must be at least 2, is 1ESC[0m
               ESC[34mhelp:ESC[0m write 2�[2J
         "#]]
         .assert_eq(&shown.replace('\u{1b}', "ESC"));
+    }
+
+    #[test]
+    fn findings_fit_narrow_terminals() {
+        let text = "[auth.production]\naddress = \"auth.internal.example:0\" # it has moved there last week\n";
+        let findings = [
+            Finding {
+                file: Some("config/service.toml".to_owned()),
+                line: 2,
+                column: 11,
+                message: "/auth/production/address must be host:port with a port above 0".to_owned(),
+                help: Some("write it like \"auth.internal:7800\", with the port that the service listens at".to_owned()),
+                ..finding(Severity::Deny, None)
+            },
+            Finding {
+                message: "web 2.0.0 can't be deployed on production (class web).\n  It requires auth-runtime >=2, and there is auth-runtime 1.4.0 of class web.".to_owned(),
+                help: None,
+                ..finding(Severity::Deny, None)
+            },
+        ];
+        let shown: String = findings
+            .iter()
+            .map(|finding| render_finding(finding, Some(text), Some(60), false))
+            .collect();
+        assert!(
+            shown.lines().all(|line| line.chars().count() <= 60),
+            "{shown}"
+        );
+        expect![[r#"
+            config/service.toml:2:11: /auth/production/address must be
+              host:port with a port above 0
+              2 | address = "auth.internal.example:0" # it has moved…
+                |           ^^^^^^^^^^^^^^^^^^^^^^^^^
+              help: write it like "auth.internal:7800", with the port
+                    that the service listens at
+            web 2.0.0 can't be deployed on production (class web).
+                It requires auth-runtime >=2, and there is
+                auth-runtime 1.4.0 of class web.
+        "#]]
+        .assert_eq(&shown);
+        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("abcdefgh ij", 4), ["abcd", "efgh", "ij"]);
+        assert_eq!(wrap("漢字", 3), ["漢", "字"]);
+        assert_eq!(wrap("", 4), [""]);
     }
 
     #[test]

@@ -152,7 +152,7 @@ fn it_answers_whatever_it_is_asked() {
     }
 }
 
-/// Minute by minute over a year, in zones with odd jumps: what the wall shows decides.
+/// Through a year in zones with odd jumps: what the wall shows decides.
 #[test]
 fn it_agrees_with_the_wall() {
     let odd = [
@@ -165,14 +165,14 @@ fn it_agrees_with_the_wall() {
         let zone = zone(name).unwrap();
         let window = window(FRI + 16 * 60 + 7, MON + 8 * 60 + 3, name);
         let mut now: Timestamp = "2017-12-31T23:58:00Z".parse().unwrap();
-        for _ in 0..(366 * 24 * 4) {
+        for _ in 0..(366 * 24 * 2) {
             let wall = zone.to_datetime(now);
             let day = i64::from(wall.weekday().since(Weekday::Monday));
             let minute = day * DAY_MINUTES + i64::from(wall.hour()) * 60 + i64::from(wall.minute());
             let inside =
                 minute >= i64::from(window.from_minute) || minute < i64::from(window.to_minute);
             assert_eq!(window_at(&window, now).is_some(), inside, "{name} {wall}");
-            now += Span::new().minutes(15);
+            now += Span::new().minutes(30);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Where a service's bundle goes, with what is declared to be deployed there.
+//! Where a service's bundle goes, with what is deployed there.
 //!
 //! Invariant: places differ by environment and class of hosts alone, so that a
 //! fleet of thousands of hosts is a handful of places.
@@ -9,14 +9,17 @@ use model::{Bundle, PackageFacts, PackageName, ServiceName, Topology};
 
 use super::{Deployed, Place};
 
-/// Environments by class of hosts that run `service`, with all that is deployed there
-/// besides: the class's packages, and those of the other services' bundles.
+/// Environments by class of hosts that run `service`, with all that is deployed
+/// there: the class's packages, and those of every service's bundle. What
+/// `service` itself runs now is among them: without it nobody would know that a
+/// change takes away what others need.
 pub fn places<'a>(
     topology: &Topology,
     service: &ServiceName,
     bundle_of: impl Fn(&ServiceName) -> Option<&'a Bundle>,
 ) -> Vec<Place> {
-    let mut places: BTreeMap<String, BTreeMap<PackageName, Deployed>> = BTreeMap::new();
+    let mut places: BTreeMap<String, BTreeMap<(PackageName, String), PackageFacts>> =
+        BTreeMap::new();
     for environment in &topology.environments {
         for host in topology.hosts_of(&environment.name, service) {
             let label = match &host.class {
@@ -30,45 +33,35 @@ pub fn places<'a>(
             });
             for (origin, class) in class {
                 for (name, facts) in &class.packages {
-                    add(deployed, name, || (facts.clone(), origin.clone()));
+                    let key = (name.clone(), origin.clone());
+                    deployed.entry(key).or_insert_with(|| facts.clone());
                 }
             }
-            for other in host.services.keys().filter(|other| *other != service) {
-                for (name, entry) in bundle_of(other).iter().flat_map(|it| &it.packages) {
-                    add(deployed, name, || {
-                        let facts = PackageFacts {
-                            version: entry.version.clone(),
-                            requires: entry.requires.clone(),
-                            conflicts: entry.conflicts.clone(),
-                            provides: entry.provides.clone(),
-                        };
-                        (facts, format!("service {other}"))
+            for service in host.services.keys() {
+                for (name, entry) in bundle_of(service).iter().flat_map(|it| &it.packages) {
+                    let key = (name.clone(), format!("service {service}"));
+                    deployed.entry(key).or_insert_with(|| PackageFacts {
+                        version: entry.version.clone(),
+                        requires: entry.requires.clone(),
+                        conflicts: entry.conflicts.clone(),
+                        provides: entry.provides.clone(),
                     });
                 }
             }
         }
     }
+    let places = places.into_iter();
     places
-        .into_iter()
         .map(|(label, deployed)| Place {
             label,
-            deployed: deployed.into_values().collect(),
+            deployed: deployed
+                .into_iter()
+                .map(|((name, origin), facts)| Deployed {
+                    name,
+                    facts,
+                    origin,
+                })
+                .collect(),
         })
         .collect()
-}
-
-/// The first one counts: hosts of one class have the same packages.
-fn add(
-    deployed: &mut BTreeMap<PackageName, Deployed>,
-    name: &PackageName,
-    facts: impl FnOnce() -> (PackageFacts, String),
-) {
-    deployed.entry(name.clone()).or_insert_with(|| {
-        let (facts, origin) = facts();
-        Deployed {
-            name: name.clone(),
-            facts,
-            origin,
-        }
-    });
 }

@@ -7,6 +7,7 @@ use model::{Digest, PackageEntry, Plan};
 
 use super::*;
 
+mod places;
 mod random;
 mod values;
 

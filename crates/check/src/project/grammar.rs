@@ -349,10 +349,14 @@ pub(super) fn time_zone(text: &str) -> Result<String, Flaw> {
     }
     let flaw = Flaw::new(format!("{} is not a known time zone", quoted(text)));
     let known = crate::calendar::zone_names();
-    Err(
-        match crate::suggest::nearest(text, known.iter().map(String::as_str)) {
-            Some(meant) => flaw.help(format!("did you mean {meant:?}?")),
-            None => flaw.help("write its IANA name, like \"Europe/Berlin\" or \"UTC\""),
-        },
-    )
+    // There are hundreds; a slip of the finger leaves the first letter and about the length.
+    let first = |name: &str| name.chars().next().map(|c| c.to_ascii_lowercase());
+    let alike = known
+        .iter()
+        .map(String::as_str)
+        .filter(|name| first(name) == first(text) && name.len().abs_diff(text.len()) <= 2);
+    Err(match crate::suggest::nearest(text, alike) {
+        Some(meant) => flaw.help(format!("did you mean {meant:?}?")),
+        None => flaw.help("write its IANA name, like \"Europe/Berlin\" or \"UTC\""),
+    })
 }

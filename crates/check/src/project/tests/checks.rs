@@ -401,7 +401,7 @@ to = "fri"
             plimsoll.toml:22:8: "Europe/Berln" is not a known time zone
               22 | zone = "Europe/Berln"
                  |        ^^^^^^^^^^^^^^
-              help: write its IANA name, like "Europe/Berlin" or "UTC"
+              help: did you mean "Europe/Berlin"?
 
             plimsoll.toml:23:10: this is empty
               23 | reason = ""

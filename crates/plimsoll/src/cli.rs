@@ -1,5 +1,6 @@
 //! The command line's words.
 
+mod gates;
 mod shells;
 
 use std::path::PathBuf;
@@ -7,6 +8,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use model::{Digest, HostName, ReleaseId, Role, ServiceName};
 
+pub(crate) use gates::{
+    Against, ApproveArgs, AttestArgs, AttestCommand, AuditArgs, AuditCommand, BreakGlassArgs,
+    BreakGlassCommand, CheckArgs, FreezeArgs, PushArgs, ThawArgs,
+};
 pub(crate) use shells::{AgentArgs, AgentCommand, GatewayArgs, LogArgs, ServerArgs};
 
 const EXIT_CODES: &str = "\
@@ -103,9 +108,9 @@ pub(crate) enum Command {
         after_help = "Examples:\n  plimsoll quickstart              stays up, with commands to try\n  plimsoll quickstart --once       ends after the summary"
     )]
     Quickstart(QuickstartArgs),
-    /// Propose a change and follow it to every host, or back
+    /// Propose a change and follow it past every gate to every host, or back
     #[command(
-        after_help = "Examples:\n  plimsoll push api -m 'shorter timeout'\n  plimsoll push api --dry-run\n  plimsoll push api --no-follow --json"
+        after_help = "Examples:\n  plimsoll push api -m 'shorter timeout'\n  plimsoll push api --dry-run\n  plimsoll push api --no-follow --json\n  plimsoll push api --break-glass 3 -m 'outage: back to the old address'"
     )]
     Push(PushArgs),
     /// What is released, what is on its way, what is frozen
@@ -129,14 +134,35 @@ pub(crate) enum Command {
     )]
     Rollback(RollbackArgs),
     /// Approve a high-risk change of somebody else
-    Approve(ApproveArgs),
-    /// Stop releases of a service, or all; rollbacks go on working
     #[command(
-        after_help = "Examples:\n  plimsoll freeze --reason 'fair day'\n  plimsoll freeze api --reason 'database move'"
+        after_help = "Examples:\n  plimsoll approve 7\n  plimsoll approve 7 --note 'address checked with the auth team' --yes"
+    )]
+    Approve(ApproveArgs),
+    /// The signed fact that a release passed its test: show it, check it
+    #[command(
+        after_help = "Examples:\n  plimsoll attest show 7\n  plimsoll attest verify 7 --key \"$(cat control.key)\"\n  plimsoll attest show 7 --json > 7.json\n  plimsoll attest verify --file 7.json --key HEX --bundle DIGEST"
+    )]
+    Attest(AttestArgs),
+    /// Every high-risk option ever changed: by whom, approved by whom, what became of it
+    #[command(
+        after_help = "Examples:\n  plimsoll audit\n  plimsoll audit --service api --since 30d\n  plimsoll audit verify --key HEX --head 4711:9f3c…"
+    )]
+    Audit(AuditArgs),
+    /// Stop releases of a service, of an environment, or all; rollbacks go on working
+    #[command(
+        after_help = "Examples:\n  plimsoll freeze --reason 'fair day' --until 20:00\n  plimsoll freeze api --reason 'database move'\n  plimsoll freeze --environment production --until 2h --reason 'switch update'"
     )]
     Freeze(FreezeArgs),
     /// End a freeze
-    Thaw(FreezeArgs),
+    #[command(
+        after_help = "Examples:\n  plimsoll thaw --reason 'the fair is over'\n  plimsoll thaw api --reason 'the database has moved'\n  plimsoll thaw --environment production --reason 'switches are back'"
+    )]
+    Thaw(ThawArgs),
+    /// Go past gates in an emergency: two people, one service, for a short time
+    #[command(
+        after_help = "Examples:\n  plimsoll break-glass ask api --gates freeze,approval --reason 'outage: wrong address'\n  plimsoll break-glass confirm 3          (somebody else)\n  plimsoll push api --break-glass 3 -m 'back to the old address'\n  plimsoll break-glass review 3 --words 'right call; the freeze should not have covered api'"
+    )]
+    BreakGlass(BreakGlassArgs),
     /// Read, export and verify the journal
     #[command(
         after_help = "Examples:\n  plimsoll journal tail --follow\n  plimsoll journal verify --data /var/lib/plimsoll\n  plimsoll journal export --data /var/lib/plimsoll > events.jsonl"
@@ -162,8 +188,10 @@ pub(crate) enum Command {
         after_help = "Example:\n  plimsoll gateway --name edge-1 --environment production --serve api=0.0.0.0:8080"
     )]
     Gateway(GatewayArgs),
-    /// Check a plimsoll.toml: every problem, with its place
-    #[command(after_help = "Example:\n  plimsoll check plimsoll.toml")]
+    /// Check a project and its files as they would be packed; needs no control plane
+    #[command(
+        after_help = "Examples:\n  plimsoll check\n  plimsoll check api --json\n  plimsoll check --base ../released       a git worktree of what is released\n  plimsoll check api --against good       asks the control plane what is good\n\nIn .git/hooks/pre-commit:\n  exec plimsoll check"
+    )]
     Check(CheckArgs),
     /// Print the JSON Schema of plimsoll.toml, for editors
     #[command(after_help = "Example:\n  plimsoll schema > plimsoll.schema.json")]
@@ -225,30 +253,6 @@ pub(crate) struct DrillArgs {
     /// Keep the folder with configuration, journal and logs, and say where it is
     #[arg(long)]
     pub(crate) keep: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PushArgs {
-    /// Which service of plimsoll.toml; may be left out if there is one
-    pub(crate) service: Option<ServiceName>,
-    /// Why, for whoever reads the journal
-    #[arg(short, long, default_value = "", value_name = "TEXT")]
-    pub(crate) message: String,
-    /// The project file
-    #[arg(long, default_value = "plimsoll.toml", value_name = "FILE")]
-    pub(crate) project: PathBuf,
-    /// Show what would be proposed; change nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// Propose and return at once
-    #[arg(long)]
-    pub(crate) no_follow: bool,
-    /// Stop following (not the release) after so long
-    #[arg(long, default_value = "2h", value_name = "TIME")]
-    pub(crate) wait: jiff::SignedDuration,
-    /// Answer in JSON, one object a line
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -346,27 +350,6 @@ fn release_id(text: &str) -> Result<ReleaseId, std::num::ParseIntError> {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct ApproveArgs {
-    /// Which release
-    pub(crate) release: u64,
-    /// Answer in JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct FreezeArgs {
-    /// Which service; everything without it
-    pub(crate) service: Option<ServiceName>,
-    /// Why
-    #[arg(long)]
-    pub(crate) reason: String,
-    /// Answer in JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct JournalArgs {
     #[command(subcommand)]
     pub(crate) what: JournalCommand,
@@ -404,14 +387,4 @@ pub(crate) enum JournalCommand {
         #[arg(long, default_value_t = 0, value_name = "POSITION")]
         after: u64,
     },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct CheckArgs {
-    /// The project file
-    #[arg(default_value = "plimsoll.toml")]
-    pub(crate) project: PathBuf,
-    /// Answer in JSON
-    #[arg(long)]
-    pub(crate) json: bool,
 }

@@ -1,10 +1,16 @@
 //! One module for each group of commands.
 
 pub(crate) mod agent;
+pub(crate) mod approve;
+pub(crate) mod attest;
+pub(crate) mod audit;
+pub(crate) mod check;
 pub(crate) mod doctor;
 pub(crate) mod drill;
+pub(crate) mod emergency;
 pub(crate) mod hosts;
 pub(crate) mod journal;
+pub(crate) mod pack;
 pub(crate) mod project;
 pub(crate) mod push;
 pub(crate) mod releases;

@@ -9,9 +9,13 @@
     reason = "a command line talks to people"
 )]
 
+mod audit;
+mod checklist;
 mod cli;
 mod commands;
 mod connect;
+mod findings;
+mod look;
 mod narrate;
 mod output;
 mod words;
@@ -71,16 +75,19 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Server(args) => c::serve::server(args).await,
         Command::Agent(args) => c::agent::agent(args, ask).await,
         Command::Gateway(args) => c::serve::gateway(args, ask).await,
-        Command::Check(args) => c::project::check(&args),
+        Command::Check(args) => c::check::check(args, ask).await,
         Command::Schema => c::project::schema(),
         Command::Push(args) => c::push::push(args, ask).await,
         Command::Status(args) => c::status::status(args, ask).await,
         Command::Releases(args) => c::releases::releases(args, ask).await,
         Command::Hosts(args) => c::hosts::hosts(args, ask).await,
         Command::Rollback(args) => c::rollback::rollback(args, ask).await,
-        Command::Approve(args) => c::rollback::approve(&args),
-        Command::Freeze(args) => c::rollback::freeze(args, ask).await,
-        Command::Thaw(args) => c::rollback::thaw(args, ask).await,
+        Command::Approve(args) => c::approve::approve(args, ask).await,
+        Command::Attest(args) => c::attest::attest(args, ask).await,
+        Command::Audit(args) => c::audit::audit(args, ask).await,
+        Command::BreakGlass(args) => c::emergency::break_glass(args, ask).await,
+        Command::Freeze(args) => c::emergency::freeze(args, ask).await,
+        Command::Thaw(args) => c::emergency::thaw(args, ask).await,
         Command::Journal(args) => c::journal::journal(args, ask).await,
         Command::Drill(args) => c::drill::drill(args).await,
         Command::Doctor(args) => c::doctor::doctor(args, ask).await,

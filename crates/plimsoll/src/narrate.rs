@@ -11,11 +11,13 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
-use model::{Millis, ReleaseId};
+use model::{Gate, GateState, Millis, ReleaseId};
 use wire::api::{ReleaseState, ReleaseView, WaveState};
 use wire::client::Fetched;
 use wire::{Client, ClientError};
 
+use crate::checklist;
+use crate::look::Look;
 use crate::output::{Failure, NOT_YET, Paint, ROLLED_BACK, UNREACHABLE, paint};
 use crate::words::{exposure_line, progress, state_word, status_line, wave_line};
 
@@ -95,6 +97,9 @@ struct Told {
     hosts: BTreeMap<String, String>,
     state: Option<ReleaseState>,
     waiting: Option<String>,
+    gates: BTreeMap<Gate, GateState>,
+    /// Whether the gates' heading was told.
+    headed: bool,
     away: bool,
     bar: Option<ProgressBar>,
 }
@@ -104,8 +109,10 @@ impl Told {
         let live = !json && std::io::stdout().is_terminal();
         let bar = live.then(|| {
             let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stdout());
-            let style =
-                ProgressStyle::with_template("{spinner:.cyan} {bar:24.cyan/dim} {wide_msg}");
+            // Gates under way stand above the bar, each in a line of its own.
+            let style = ProgressStyle::with_template(
+                "{prefix}{spinner:.cyan} {bar:24.cyan/dim} {wide_msg}",
+            );
             bar.set_style(
                 style
                     .unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -121,6 +128,8 @@ impl Told {
             hosts: BTreeMap::new(),
             state: None,
             waiting: None,
+            gates: BTreeMap::new(),
+            headed: false,
             away: false,
             bar,
         }
@@ -164,6 +173,7 @@ impl Told {
                 release.author
             ));
         }
+        self.tell_gates(release);
         self.tell_waves(release);
         self.tell_turn(release);
         self.tell_waiting(release);
@@ -172,9 +182,47 @@ impl Told {
             let (done, all) = progress(release);
             bar.set_length(all);
             bar.set_position(done);
+            bar.set_prefix(self.open_gates(release));
             bar.set_message(status_line(release));
         }
         Ok(())
+    }
+
+    /// A gate is told once it is settled, and once when it begins to wait for people.
+    fn tell_gates(&mut self, release: &ReleaseView) {
+        let look = Look::stdout();
+        for gate in checklist::with_next_steps(&release.gates, release.id) {
+            let before = self.gates.insert(gate.gate, gate.state);
+            let settled = match gate.state {
+                GateState::Passed | GateState::Failed | GateState::Waived => true,
+                // On terminals it stands above the bar for as long as it waits.
+                GateState::Waiting => self.bar.is_none(),
+                GateState::Off | GateState::Pending | GateState::Running => false,
+            };
+            if settled && before != Some(gate.state) {
+                if !std::mem::replace(&mut self.headed, true) {
+                    self.line(format!("gates of release {}", release.id));
+                }
+                for line in checklist::gate_lines(&gate, Timestamp::now(), look) {
+                    self.line(line);
+                }
+            }
+        }
+    }
+
+    /// Gates under way, and those that wait, for the place above the bar.
+    fn open_gates(&self, release: &ReleaseView) -> String {
+        let look = Look::stdout();
+        let mut text = String::new();
+        for gate in checklist::with_next_steps(&release.gates, release.id) {
+            if matches!(gate.state, GateState::Running | GateState::Waiting) {
+                for line in checklist::gate_lines(&gate, Timestamp::now(), look) {
+                    text.push_str(&line);
+                    text.push('\n');
+                }
+            }
+        }
+        text
     }
 
     fn tell_waves(&mut self, release: &ReleaseView) {

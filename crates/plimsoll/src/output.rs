@@ -8,9 +8,13 @@ use model::Refusal;
 use serde::Serialize;
 use wire::ClientError;
 
+use crate::findings::{self, Sources};
+use crate::look::Look;
+
 /// Exit codes; `plimsoll --help` lists them.
 pub(crate) const BROKEN: u8 = 1;
-const REFUSED: u8 = 3;
+const MISUSED: u8 = 2;
+pub(crate) const REFUSED: u8 = 3;
 pub(crate) const ROLLED_BACK: u8 = 4;
 pub(crate) const NOT_YET: u8 = 5;
 pub(crate) const UNREACHABLE: u8 = 6;
@@ -21,7 +25,10 @@ pub(crate) struct Failure {
     code: u8,
     message: String,
     next: Option<String>,
-    json: Option<serde_json::Value>,
+    refusal: Option<Box<Refusal>>,
+    /// The findings' own files, where the caller has them.
+    sources: Sources,
+    json: bool,
 }
 
 impl Failure {
@@ -31,7 +38,17 @@ impl Failure {
             code: BROKEN,
             message: message.to_string(),
             next: None,
-            json: None,
+            refusal: None,
+            sources: Sources::default(),
+            json: false,
+        }
+    }
+
+    /// The command line says what can't be done.
+    pub(crate) fn misused(message: impl std::fmt::Display) -> Failure {
+        Failure {
+            code: MISUSED,
+            ..Failure::broken(message)
         }
     }
 
@@ -59,8 +76,27 @@ impl Failure {
         }
     }
 
+    /// What happened, for people.
+    pub(crate) fn words(&self) -> &str {
+        &self.message
+    }
+
+    /// Shows findings under the lines of these files.
+    #[must_use]
+    pub(crate) fn in_sources(self, sources: Sources) -> Failure {
+        Failure { sources, ..self }
+    }
+
     /// Prints it and gives the exit code.
     pub(crate) fn report(self) -> ExitCode {
+        let findings = self
+            .refusal
+            .as_ref()
+            .map_or(&[][..], |refusal| &refusal.findings);
+        if !findings.is_empty() {
+            let look = Look::stderr();
+            eprintln!("{}", findings::render(findings, &self.sources, look));
+        }
         let word = if self.code == REFUSED {
             "refused"
         } else {
@@ -70,19 +106,34 @@ impl Failure {
         if let Some(next) = &self.next {
             eprintln!("{} {next}", paint_err(Paint::Cyan, "next:"));
         }
-        if let Some(json) = &self.json {
-            println!("{json}");
+        if self.json {
+            println!("{}", self.as_json());
         }
         ExitCode::from(self.code)
+    }
+
+    /// A refusal as the API's problem, with the exit code; an error in as many words.
+    fn as_json(&self) -> serde_json::Value {
+        let mut value = serde_json::json!({
+            "error": self.message, "next": self.next, "exit_code": self.code
+        });
+        if let Some(refusal) = &self.refusal {
+            let code = refusal.code.as_str();
+            value["type"] = format!("docs/errors/{code}.md").into();
+            value["code"] = code.into();
+            value["detail"] = refusal.message.clone().into();
+            value["findings"] = serde_json::json!(refusal.findings);
+        }
+        value
     }
 
     /// Also says it in JSON, for programs that asked for that.
     #[must_use]
     pub(crate) fn with_json(self, wanted: bool) -> Failure {
-        let json = wanted.then(|| {
-            serde_json::json!({ "error": self.message, "next": self.next, "exit_code": self.code })
-        });
-        Failure { json, ..self }
+        Failure {
+            json: wanted,
+            ..self
+        }
     }
 }
 
@@ -90,9 +141,9 @@ impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Failure {
         Failure {
             code: REFUSED,
-            message: format!("{} ({})", refusal.message, refusal.code),
-            next: Some(refusal.next),
-            json: None,
+            next: Some(refusal.next.clone()),
+            refusal: Some(Box::new(refusal.clone())),
+            ..Failure::broken(format!("{} ({})", refusal.message, refusal.code))
         }
     }
 }
@@ -103,12 +154,11 @@ impl From<ClientError> for Failure {
             ClientError::Refused { refusal, .. } => refusal.into(),
             ClientError::Unreachable { .. } => Failure {
                 code: UNREACHABLE,
-                message: error.to_string(),
                 next: Some(
                     "Is the control plane running? Is --url (PLIMSOLL_URL) right? `plimsoll doctor` looks closer."
                         .into(),
                 ),
-                json: None,
+                ..Failure::broken(error)
             },
             ClientError::Protocol { .. } | ClientError::Setup(_) => Failure::broken(error),
         }
@@ -146,13 +196,13 @@ impl Paint {
 }
 
 /// `NO_COLOR` (no-color.org) and terminals that can't are respected.
-fn colourful(terminal: bool) -> bool {
+pub(crate) fn colourful(terminal: bool) -> bool {
     terminal
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-fn dress(colour: bool, paint: Paint, text: &str) -> String {
+pub(crate) fn dress(colour: bool, paint: Paint, text: &str) -> String {
     if colour {
         format!("\x1b[{}m{text}\x1b[0m", paint.code())
     } else {

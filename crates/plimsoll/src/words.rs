@@ -3,10 +3,133 @@
 use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use model::Permille;
-use wire::api::{ReleaseState, ReleaseView, WaveState, WaveView};
+use jiff::{Timestamp, Zoned, tz::TimeZone};
+use model::gate::Risk;
+use model::{GateState, Millis, Permille};
+use wire::api::{BreakGlassView, FreezeView, ReleaseState, ReleaseView, WaveState, WaveView};
 
+use crate::checklist;
+use crate::commands::emergency::standing;
+use check::render::harmless;
+
+use crate::look::Look;
 use crate::output::{Paint, paint};
+
+/// Columns of the words that lines begin with.
+pub(crate) const LEAD: usize = 17;
+
+/// A moment on this machine's clock; without the day when it is today's.
+pub(crate) fn moment(at: Timestamp, now: Timestamp) -> String {
+    let zone = TimeZone::system();
+    let (at, now): (Zoned, Zoned) = (at.to_zoned(zone.clone()), now.to_zoned(zone));
+    let form = if at.date() == now.date() {
+        "%H:%M:%S %Z"
+    } else {
+        "%Y-%m-%d %H:%M %Z"
+    };
+    at.strftime(form).to_string()
+}
+
+/// A word, and after it text that fits; more lines where it must.
+pub(crate) fn led(lead: &str, text: &str, look: Look) -> Vec<String> {
+    let mut lines = look.fit(text, LEAD + 2).into_iter();
+    let first = lines.next().unwrap_or_default();
+    let head = format!("{lead:<LEAD$}{first}").trim_end().to_owned();
+    let rest = lines.map(|line| format!("{:LEAD$}{line}", ""));
+    std::iter::once(head).chain(rest).collect()
+}
+
+/// An option's change: `limits.threads  8 -> 1`.
+pub(crate) fn change(risk: &Risk) -> String {
+    let side = |value: &Option<String>| {
+        value
+            .as_deref()
+            .map_or_else(|| "nothing".to_owned(), harmless)
+    };
+    format!("{} -> {}", side(&risk.before), side(&risk.after))
+}
+
+/// Where a high-risk option is.
+pub(crate) fn place(risk: &Risk) -> String {
+    match (&risk.file, risk.at.as_str()) {
+        (Some(file), at) => format!("{file} {}", harmless(at)).trim_end().to_owned(),
+        (None, _) => "the whole bundle".to_owned(),
+    }
+}
+
+/// High-risk options, two lines each: what and why.
+pub(crate) fn risk_lines(risks: &[Risk], look: Look) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (index, risk) in risks.iter().enumerate() {
+        let lead = if index == 0 { "high risk" } else { "" };
+        lines.extend(led(
+            lead,
+            &format!("{}: {}", place(risk), change(risk)),
+            look,
+        ));
+        lines.extend(led("", &risk.why, look));
+    }
+    lines
+}
+
+/// A freeze in one sentence.
+pub(crate) fn freeze_line(freeze: &FreezeView, now: Timestamp) -> String {
+    let by = if freeze.automatic {
+        "by itself".to_owned()
+    } else {
+        format!("by {}", freeze.by)
+    };
+    let since = freeze
+        .since
+        .map_or_else(String::new, |at| format!(" since {}", moment(at, now)));
+    let until = freeze
+        .until
+        .map_or_else(String::new, |at| format!(" until {}", moment(at, now)));
+    format!("{} {by}{since}{until}: {}", freeze.scope, freeze.reason)
+}
+
+/// A break-glass in a few lines.
+pub(crate) fn break_glass_lines(view: &BreakGlassView, now: Timestamp) -> Vec<String> {
+    let look = Look::stdout();
+    let gates: Vec<&str> = view.gates.iter().map(|gate| gate.as_str()).collect();
+    let mut lines = vec![format!(
+        "{} of {}, asked by {}: without {}",
+        paint(Paint::Yellow, format!("break-glass {}", view.id)),
+        paint(Paint::Bold, view.service.as_str()),
+        view.asked_by,
+        gates.join(", ")
+    )];
+    lines.extend(led("  why", &view.reason, look));
+    lines.extend(led("  stands", &standing(view, now), look));
+    if !view.used_by.is_empty() {
+        let used: Vec<String> = view.used_by.iter().map(ToString::to_string).collect();
+        lines.extend(led(
+            "  used",
+            &format!("by release {}", used.join(", ")),
+            look,
+        ));
+    }
+    lines
+}
+
+/// Whether there is anything to show of the gates: services without rules have few.
+fn has_gates(release: &ReleaseView) -> bool {
+    release
+        .gates
+        .iter()
+        .any(|gate| gate.state != GateState::Off)
+}
+
+/// What a release passes on its way, with its heading; empty when nothing is demanded.
+pub(crate) fn gate_lines(release: &ReleaseView, now: Timestamp, look: Look) -> Vec<String> {
+    if !has_gates(release) {
+        return Vec::new();
+    }
+    let gates = checklist::with_next_steps(&release.gates, release.id);
+    let mut lines = vec![format!("gates of release {}", release.id)];
+    lines.extend(checklist::lines(&gates, now, look));
+    lines
+}
 
 /// A bar for bytes on their way up.
 pub(crate) fn upload_bar(total: u64) -> ProgressBar {
@@ -31,7 +154,7 @@ pub(crate) fn state_word(state: ReleaseState) -> String {
 }
 
 /// A release in a few lines.
-pub(crate) fn release_lines(release: &ReleaseView) -> Vec<String> {
+pub(crate) fn release_lines(release: &ReleaseView, look: Look) -> Vec<String> {
     let mut lines = vec![format!(
         "release {} {}  {}  by {}  {}",
         release.id,
@@ -40,28 +163,49 @@ pub(crate) fn release_lines(release: &ReleaseView) -> Vec<String> {
         release.author,
         paint(Paint::Dim, &release.message),
     )];
+    let now = Timestamp::now();
+    lines.extend(gate_lines(release, now, look));
+    lines.extend(risk_lines(&release.risks, look));
+    for (index, warning) in release.warnings.iter().enumerate() {
+        let lead = if index == 0 { "warned of" } else { "" };
+        lines.extend(led(lead, &warning.to_string(), look));
+    }
+    for approval in &release.approvals {
+        let note = if approval.note.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", approval.note)
+        };
+        let words = format!("by {} at {}{note}", approval.by, moment(approval.at, now));
+        lines.extend(led("approved", &words, look));
+    }
+    if let Some(id) = release.break_glass {
+        lines.extend(led("break-glass", &id.to_string(), look));
+    }
     for stage in &release.stages {
         for (index, wave) in stage.waves.iter().enumerate() {
             let place = format!("{} {}/{}", stage.environment, index + 1, stage.waves.len());
             lines.push(format!("{place:<16} {}", wave_line(wave)));
         }
     }
-    lines.push(format!("{:<16} {}", "exposure", exposure_line(release)));
+    if let Some(back) = release.expected_rollback_ms {
+        let words = format!("{}, as rehearsed in test", Millis(back));
+        lines.extend(led("way back takes", &words, look));
+    }
+    lines.extend(led("exposure", &exposure_line(release), look));
     if let Some(rollback) = &release.rollback {
         let rule = rollback
             .rule
             .as_deref()
             .map_or(String::new(), |rule| format!("{rule}: "));
-        lines.push(format!(
-            "{:<16} by {}: {rule}{}",
-            "rolled back", rollback.by, rollback.reason
-        ));
+        let words = format!("by {}: {rule}{}", rollback.by, rollback.reason);
+        lines.extend(led("rolled back", &words, look));
         for (host, why) in &rollback.outstanding {
-            lines.push(format!("{:<16} {host}: {why}", "not back yet"));
+            lines.extend(led("not back yet", &format!("{host}: {why}"), look));
         }
     }
     if let Some(waiting) = &release.waiting {
-        lines.push(format!("{:<16} {waiting}", "waiting"));
+        lines.extend(led("waiting", waiting, look));
     }
     lines
 }

@@ -1,19 +1,30 @@
-//! `plimsoll push`: pack, show, upload, propose, follow.
+//! `plimsoll push`: pack, check, show, upload, propose, follow.
+//!
+//! Invariant: nothing is proposed that the control plane's own checks refuse,
+//! and with `--dry-run` nothing is proposed at all.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use bytes::Bytes;
-use check::{Change, ServiceSource};
-use model::{Bundle, Digest, ServiceName};
+use check::{Change, Project};
+use jiff::Timestamp;
+use model::refusal::Code;
+use model::{Bundle, Digest, Finding, Gate, GateLook, GateState, Refusal, ServiceName, Severity};
 use wire::Client;
-use wire::api::{MissingAnswer, MissingRequest, ProposeRequest, StatusView};
+use wire::api::{
+    CheckAnswer, CheckRequest, MissingAnswer, MissingRequest, ProposeRequest, StatusView,
+};
 
+use crate::checklist;
 use crate::cli::{Ask, PushArgs};
+use crate::commands::check::{assess, denies, folder};
+use crate::commands::pack::{self, Archives, Pack};
 use crate::commands::project;
 use crate::connect;
+use crate::findings;
+use crate::look::Look;
 use crate::narrate;
 use crate::output::{self, Failure, Paint, paint};
 use crate::words;
@@ -27,42 +38,38 @@ pub(crate) async fn push(args: PushArgs, ask: &Ask) -> Result<ExitCode, Failure>
 
 async fn run(args: PushArgs, ask: &Ask) -> Result<ExitCode, Failure> {
     let project = project::read(&args.project)?;
-    let (service, source) = choose(&project.services, args.service.as_ref())?;
-    let folder = args.project.parent().unwrap_or(Path::new("."));
-    let (bundle, blobs) = pack(service, source, folder)?;
-    let digest = bundle.digest();
+    let (service, source) = project::choose(&project.services, args.service.as_ref())?;
+    let folder = folder(&args.project);
+    let pack = pack::pack(service, source, folder, Archives::Needed)?;
     let client = connect::client(ask)?;
     if args.dry_run {
-        // Without a control plane there is nothing to compare with; the rest is shown all the same.
-        let changes = changes(&client, service, &bundle).await.ok();
-        if args.json {
-            let words: Option<Vec<String>> =
-                changes.map(|(_, changes)| changes.iter().map(ToString::to_string).collect());
-            let dry = serde_json::json!({ "digest": digest, "bundle": bundle, "changes": words });
-            output::json(&dry)?;
-        } else {
-            preview(
-                &bundle,
-                &args,
-                service,
-                changes.as_ref().map(|(_, changes)| changes.as_slice()),
-            );
-            println!("nothing was proposed (--dry-run)");
-        }
-        return Ok(ExitCode::SUCCESS);
+        return dry_run(&project, pack, &args, &client).await;
     }
-    let (base, changes) = changes(&client, service, &bundle).await?;
+    let (base, changes) = changes(&client, service, &pack.bundle).await?;
     if !args.json {
-        preview(&bundle, &args, service, Some(&changes));
+        preview(&pack.bundle, &args, service, Some(&changes));
     }
-    upload(&client, blobs, args.json).await?;
+    upload(&client, &pack.blobs, args.json).await?;
+    let request = CheckRequest {
+        bundle: pack.bundle.clone(),
+    };
+    let answer = client.check(&request).await?;
+    if let Some(refusal) = refusal(&answer.findings) {
+        return Err(Failure::from(refusal).in_sources(pack.sources));
+    }
+    if !args.json {
+        advise(&project, &pack, &answer);
+    }
     let request = ProposeRequest {
-        break_glass: None,
-        bundle,
+        break_glass: args.break_glass,
+        bundle: pack.bundle,
         message: args.message.clone(),
         base,
     };
-    let release = client.propose(&request).await?;
+    let release = client
+        .propose(&request)
+        .await
+        .map_err(|error| Failure::from(error).in_sources(pack.sources))?;
     if args.no_follow {
         if args.json {
             output::json(&release)?;
@@ -78,76 +85,176 @@ async fn run(args: PushArgs, ask: &Ask) -> Result<ExitCode, Failure> {
     narrate::follow(&client, release.id, wait, args.json).await
 }
 
-fn choose<'a>(
-    services: &'a BTreeMap<ServiceName, ServiceSource>,
-    wanted: Option<&ServiceName>,
-) -> Result<(&'a ServiceName, &'a ServiceSource), Failure> {
-    let names: Vec<&str> = services.keys().map(ServiceName::as_str).collect();
-    let names = names.join(", ");
-    match wanted {
-        Some(name) => services.get_key_value(name).ok_or_else(|| {
-            Failure::broken(format!("service {name} is not in the project file"))
-                .next(format!("It has: {names}."))
-        }),
-        None if services.len() == 1 => services
-            .iter()
-            .next()
-            .ok_or_else(|| Failure::broken("no service")),
-        None => Err(Failure::broken("which service?").next(format!("Name one of: {names}."))),
+/// The control plane's no, in one sentence; the findings say the rest.
+fn refusal(found: &[Finding]) -> Option<Refusal> {
+    let denied: Vec<&Finding> = found
+        .iter()
+        .filter(|finding| finding.severity == Severity::Deny)
+        .collect();
+    if denied.is_empty() {
+        return None;
+    }
+    let only_packages = denied
+        .iter()
+        .all(|finding| finding.gate == Gate::Compatibility);
+    let count = findings::count(found);
+    let refusal = if only_packages {
+        Refusal::new(
+            Code::Incompatible,
+            format!("the bundle doesn't go with what is deployed: {count}"),
+            "Change what the bundle needs, or release what it needs first. No host was touched.",
+        )
+    } else {
+        Refusal::new(
+            Code::ChecksFailed,
+            format!("the checks say no: {count}"),
+            "Mend it and push again; `plimsoll check` looks without a control plane. No host was touched.",
+        )
+    };
+    Some(refusal.with(found.to_vec()))
+}
+
+/// Warnings, high-risk options, and rules that are not those of the project.
+fn advise(project: &Project, pack: &Pack, answer: &CheckAnswer) {
+    let look = Look::stdout();
+    let shown: Vec<Finding> = answer
+        .findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Warn)
+        .cloned()
+        .collect();
+    if !shown.is_empty() {
+        print!("{}", findings::render(&shown, &pack.sources, look));
+    }
+    for line in words::risk_lines(&answer.risks, look) {
+        println!("{line}");
+    }
+    if answer.approvals_needed > 0 && !answer.risks.is_empty() {
+        let count = answer.approvals_needed;
+        let people = if count == 1 { "person" } else { "people" };
+        let words = format!("{count} {people} other than you, before production");
+        for line in words::led("to approve", &words, look) {
+            println!("{line}");
+        }
+    }
+    if let Some(words) = other_rules(project, pack, answer) {
+        for line in words::led(&paint(Paint::Yellow, "rules"), &words, look) {
+            println!("{line}");
+        }
     }
 }
 
-/// Reads files and archives. All problems at once.
-fn pack(
-    service: &ServiceName,
-    source: &ServiceSource,
-    folder: &Path,
-) -> Result<(Bundle, BTreeMap<Digest, Bytes>), Failure> {
-    let mut problems = Vec::new();
-    let mut packed = wire::pack::Packed::default();
-    if let Some(files) = &source.files {
-        match wire::pack::folder(&folder.join(files)) {
-            Ok(found) => packed = found,
-            Err(found) => problems.extend(found),
-        }
-    }
-    let mut packages = BTreeMap::new();
-    for (name, package) in &source.packages {
-        let declared = model::PackageFacts {
-            version: package.version.clone(),
-            ..Default::default()
-        };
-        match wire::pack::package(&folder.join(&package.archive), name, declared) {
-            Ok((entry, bytes)) => {
-                packed.blobs.insert(entry.digest, bytes);
-                packages.insert(name.clone(), entry);
-            }
-            Err(found) => problems.extend(found),
-        }
-    }
-    let bundle = Bundle {
-        requires: Default::default(),
-        service: service.clone(),
-        files: packed.files,
-        packages,
-        commands: source.commands.clone(),
-        health: source.health.clone(),
-        plan: source.plan.clone(),
+/// The rules of plimsoll.toml, when they are not those that the control plane holds.
+fn other_rules(project: &Project, pack: &Pack, answer: &CheckAnswer) -> Option<String> {
+    let spec = project.topology.services.get(&pack.bundle.service)?;
+    (spec.checks.digest() != answer.check_set).then(|| {
+        "plimsoll.toml has other rules than the control plane, whose rules count; an operator applies them with `plimsoll hosts apply`".to_owned()
+    })
+}
+
+/// What a push would say, without proposing; without a control plane as far as that goes.
+async fn dry_run(
+    project: &Project,
+    pack: Pack,
+    args: &PushArgs,
+    client: &Client,
+) -> Result<ExitCode, Failure> {
+    let service = &pack.bundle.service;
+    let changes = changes(client, service, &pack.bundle).await;
+    let (changes, away) = match changes {
+        Ok((_, changes)) => (Some(changes), None),
+        Err(error) => (None, Some(error)),
     };
-    let words: Vec<String> = problems
-        .iter()
-        .map(ToString::to_string)
-        .chain(bundle.problems())
-        .collect();
-    if words.is_empty() {
-        return Ok((bundle, packed.blobs));
+    if !args.json {
+        preview(&pack.bundle, args, service, changes.as_deref());
     }
-    let count = words.len();
-    let s = if count == 1 { "" } else { "s" };
-    Err(Failure::broken(format!(
-        "the bundle has {count} problem{s}:\n  {}",
-        words.join("\n  ")
-    )))
+    let answer = match &away {
+        Some(_) => None,
+        None => {
+            upload(client, &pack.blobs, args.json).await?;
+            let bundle = pack.bundle.clone();
+            Some(client.check(&CheckRequest { bundle }).await?)
+        }
+    };
+    let (found, gates) = match &answer {
+        Some(answer) => (answer.findings.clone(), answer.gates.clone()),
+        None => offline(project, &pack),
+    };
+    if args.json {
+        let words: Option<Vec<String>> =
+            changes.map(|changes| changes.iter().map(ToString::to_string).collect());
+        output::json(&serde_json::json!({
+            "digest": pack.bundle.digest(), "bundle": pack.bundle, "changes": words,
+            "findings": found, "gates": gates, "check": answer,
+        }))?;
+    } else {
+        match &answer {
+            Some(answer) if !denies(&found) => advise(project, &pack, answer),
+            Some(_) => {}
+            None if !found.is_empty() && !denies(&found) => {
+                print!(
+                    "{}",
+                    findings::render(&found, &pack.sources, Look::stdout())
+                );
+            }
+            None => {}
+        }
+        println!("gates");
+        for line in checklist::lines(&gates, Timestamp::now(), Look::stdout()) {
+            println!("{line}");
+        }
+        if let Some(error) = &away {
+            println!("checked on this machine alone: {}", error.words());
+        }
+        println!("nothing was proposed (--dry-run)");
+    }
+    match refusal(&found) {
+        Some(refusal) => Err(Failure::from(refusal).in_sources(pack.sources)),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// What this machine can say by itself, as a checklist.
+fn offline(project: &Project, pack: &Pack) -> (Vec<Finding>, Vec<GateLook>) {
+    let (assessment, mut found) = assess(project, pack, None);
+    found.extend(assessment.into_iter().flat_map(|it| it.findings));
+    let gates = Gate::ALL.iter().map(|gate| {
+        let of: Vec<Finding> = found
+            .iter()
+            .filter(|finding| finding.gate == *gate)
+            .cloned()
+            .collect();
+        let (state, detail) = match gate {
+            Gate::Checks | Gate::Compatibility if denies(&of) => {
+                (GateState::Failed, findings::count(&of))
+            }
+            Gate::Checks | Gate::Compatibility => {
+                let words = findings::count(&of);
+                let words = match words.as_str() {
+                    "" => "by the rules of plimsoll.toml".to_owned(),
+                    words => format!("by the rules of plimsoll.toml, {words}"),
+                };
+                (GateState::Passed, words)
+            }
+            Gate::Test
+            | Gate::Rehearsal
+            | Gate::Matrix
+            | Gate::Hostile
+            | Gate::References
+            | Gate::Approval
+            | Gate::Freeze
+            | Gate::Attestation => (GateState::Pending, "needs the control plane".to_owned()),
+        };
+        GateLook {
+            gate: *gate,
+            state,
+            detail,
+            began_at: None,
+            ended_at: None,
+        }
+    });
+    let gates = gates.collect();
+    (found, gates)
 }
 
 /// What is good now, so that a push that was prepared against something else
@@ -187,7 +294,7 @@ fn preview(bundle: &Bundle, args: &PushArgs, service: &ServiceName, changes: Opt
         paint(Paint::Dim, message)
     );
     let Some(changes) = changes else {
-        println!("  what it changes is not known: the control plane does not answer");
+        println!("  what it changes is not known without the control plane");
         return;
     };
     if changes.is_empty() {
@@ -203,7 +310,7 @@ fn preview(bundle: &Bundle, args: &PushArgs, service: &ServiceName, changes: Opt
 
 async fn upload(
     client: &Client,
-    blobs: BTreeMap<Digest, Bytes>,
+    blobs: &BTreeMap<Digest, Bytes>,
     quiet: bool,
 ) -> Result<(), Failure> {
     let request = MissingRequest {

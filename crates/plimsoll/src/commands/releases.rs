@@ -4,10 +4,11 @@ use std::process::ExitCode;
 
 use model::{Millis, ReleaseId};
 use wire::api::{Done, LiftRequest, ReleaseView};
-use wire::client::Fetched;
 
 use crate::cli::{Ask, ReleasesArgs, ReleasesCommand};
+use crate::commands::approve;
 use crate::connect;
+use crate::look::Look;
 use crate::narrate;
 use crate::output::{self, Failure, print_table, table};
 use crate::words::{self, state_word};
@@ -28,18 +29,11 @@ pub(crate) async fn releases(args: ReleasesArgs, ask: &Ask) -> Result<ExitCode, 
             return narrate::follow(&client, ReleaseId(id), wait, args.json).await;
         }
         Some(ReleasesCommand::Show { id, follow: false }) => {
-            let fetched = client
-                .release(ReleaseId(id), "", std::time::Duration::ZERO)
-                .await?;
-            let Fetched::New(release, _) = fetched else {
-                return Err(Failure::broken(
-                    "the control plane answered 304 to an unconditional request",
-                ));
-            };
+            let release = approve::release(&client, ReleaseId(id)).await?;
             if args.json {
                 output::json(&release)?;
             } else {
-                for line in words::release_lines(&release) {
+                for line in words::release_lines(&release, Look::stdout()) {
                     println!("{line}");
                 }
             }

@@ -1,12 +1,10 @@
-//! `plimsoll rollback`, `approve`, `freeze`, `thaw`.
+//! `plimsoll rollback`.
 
 use std::process::ExitCode;
 
-use model::Refusal;
-use model::refusal::Code;
-use wire::api::{Done, FreezeRequest, RollbackAnswer, RollbackRequest};
+use wire::api::{RollbackAnswer, RollbackRequest};
 
-use crate::cli::{ApproveArgs, Ask, FreezeArgs, RollbackArgs};
+use crate::cli::{Ask, RollbackArgs};
 use crate::connect;
 use crate::narrate;
 use crate::output::{self, Failure, ROLLED_BACK};
@@ -41,44 +39,4 @@ pub(crate) async fn rollback(args: RollbackArgs, ask: &Ask) -> Result<ExitCode, 
     let code = narrate::follow(&client, id, FOLLOW_MAX, args.json).await?;
     let back = code == ExitCode::from(ROLLED_BACK);
     Ok(if back { ExitCode::SUCCESS } else { code })
-}
-
-pub(crate) fn approve(args: &ApproveArgs) -> Result<ExitCode, Failure> {
-    let refusal = Refusal::new(
-        Code::NotOffered,
-        format!(
-            "release {} needs no approval: this version has no high-risk options to approve yet",
-            args.release
-        ),
-        "Waves and verdicts decide; stop the release with `plimsoll rollback SERVICE` or `plimsoll freeze`.",
-    );
-    Err(Failure::from(refusal).with_json(args.json))
-}
-
-pub(crate) async fn freeze(args: FreezeArgs, ask: &Ask) -> Result<ExitCode, Failure> {
-    frost("/v1/freezes", args, ask).await
-}
-
-pub(crate) async fn thaw(args: FreezeArgs, ask: &Ask) -> Result<ExitCode, Failure> {
-    frost("/v1/thaws", args, ask).await
-}
-
-async fn frost(path: &str, args: FreezeArgs, ask: &Ask) -> Result<ExitCode, Failure> {
-    let client = connect::client(ask)?;
-    let request = FreezeRequest {
-        environment: None,
-        until: None,
-        service: args.service,
-        reason: args.reason,
-    };
-    let done: Done = client
-        .post(path, &request)
-        .await
-        .map_err(|error| Failure::from(error).with_json(args.json))?;
-    if args.json {
-        output::json(&done)?;
-    } else {
-        println!("{}", done.detail);
-    }
-    Ok(ExitCode::SUCCESS)
 }

@@ -2,10 +2,12 @@
 
 use std::process::ExitCode;
 
+use jiff::Timestamp;
 use wire::api::StatusView;
 
 use crate::cli::{Ask, JsonArgs};
 use crate::connect;
+use crate::look::Look;
 use crate::output::{self, Failure, Paint, paint};
 use crate::words;
 
@@ -30,15 +32,15 @@ pub(crate) async fn status(args: JsonArgs, ask: &Ask) -> Result<ExitCode, Failur
         paint(colour, reachable),
         status.position
     );
+    let now = Timestamp::now();
     for freeze in &status.freezes {
         let word = paint(Paint::Yellow, "frozen:");
-        let since = freeze
-            .since
-            .map_or(String::new(), |since| format!(" since {since:.0}"));
-        println!(
-            "{word} {} by {}{since}: {}",
-            freeze.scope, freeze.by, freeze.reason
-        );
+        println!("{word} {}", words::freeze_line(freeze, now));
+    }
+    for view in &status.break_glass {
+        for line in words::break_glass_lines(view, now) {
+            println!("{line}");
+        }
     }
     if status.services.is_empty() {
         println!("no services are declared; begin with `plimsoll hosts apply plimsoll.toml`");
@@ -53,7 +55,7 @@ pub(crate) async fn status(args: JsonArgs, ask: &Ask) -> Result<ExitCode, Failur
             paint(Paint::Bold, service.name.as_str())
         );
         if let Some(release) = &service.active {
-            for line in words::release_lines(release) {
+            for line in words::release_lines(release, Look::stdout().less(2)) {
                 println!("  {line}");
             }
         }

@@ -27,7 +27,8 @@ use crate::hands::Hands;
 use crate::words::surroundings;
 
 /// Most trials of one task: at a tenth of a second each more than a minute, and
-/// as many lines as a person may want to read. The rest is told as not tried.
+/// as many lines as a person may want to read. What must be refused comes first,
+/// and the rest is told as not tried.
 const TRIALS_MAX: usize = 500;
 /// What is quoted of a crashed check's last words.
 const QUOTE_CHARS_MAX: usize = 200;
@@ -70,33 +71,38 @@ pub(super) async fn try_all(
         }
     }
     let mut trials = Vec::new();
-    for (path, variant) in in_turns(queues) {
-        trials.push(if trials.len() >= TRIALS_MAX {
-            let reason = format!("not tried: {TRIALS_MAX} in one task are enough");
-            untried(path, variant, reason)
-        } else if span.left() == Millis(0) {
-            let reason = format!("not tried: the {} for all trials were over", span.within);
-            untried(path, variant, reason)
-        } else {
-            bench.trial(path, variant, span).await
-        });
+    let mut waiting = in_turns(queues).into_iter();
+    while trials.len() < TRIALS_MAX && span.left() > Millis(0) {
+        match waiting.next() {
+            Some((path, variant)) => trials.push(bench.trial(path, variant, span).await),
+            None => break,
+        }
     }
+    // Enough is by design; what there was no time for could be anything.
+    let (ok, reason) = match trials.len() < TRIALS_MAX {
+        true => (
+            false,
+            format!("the {} for all trials were over", span.within),
+        ),
+        false => (true, format!("{TRIALS_MAX} in one task are enough")),
+    };
+    let mut untried: BTreeMap<&BundlePath, usize> = BTreeMap::new();
+    for (path, _) in waiting {
+        *untried.entry(path).or_default() += 1;
+    }
+    trials.extend(untried.into_iter().map(|(path, count)| Trial {
+        file: path.clone(),
+        variant: format!("{count} more"),
+        ok,
+        detail: format!("not tried: {reason}"),
+        took_ms: Millis(0),
+    }));
     TaskOutcome::Tried { trials }
 }
 
 fn broken(reason: impl Into<String>) -> TaskOutcome {
     let reason = reason.into();
     TaskOutcome::Broken { reason }
-}
-
-fn untried(path: &BundlePath, variant: Variant, detail: String) -> Trial {
-    Trial {
-        file: path.clone(),
-        variant: variant.name,
-        ok: false,
-        detail,
-        took_ms: Millis(0),
-    }
 }
 
 /// One of each document after the other, and first what must be refused: when

@@ -182,14 +182,12 @@ async fn trials_without_time_are_told_and_those_that_left_the_list_are_killed() 
         panic!("the unchanged document is accepted");
     };
     assert!(blank(&trials).detail.starts_with("no end within "));
-    let rest = trials.iter().filter(|trial| trial.variant != "blank");
-    for trial in rest.filter(|trial| trial.detail.starts_with("not tried")) {
-        assert_eq!(
-            trial.detail,
-            "not tried: the 1.5 s for all trials were over"
-        );
-        assert!(!trial.ok);
-    }
+    // The first that hangs takes all of the time.
+    let [.., last] = trials.as_slice() else {
+        panic!("{trials:?}");
+    };
+    assert!(last.variant.ends_with(" more") && !last.ok, "{last:?}");
+    assert_eq!(last.detail, "not tried: the 1.5 s for all trials were over");
 
     let began = host.ship.state().join("began");
     std::fs::remove_file(&began).unwrap();

@@ -3,6 +3,8 @@
 mod agents;
 mod answer;
 mod blobs;
+mod changes;
+mod gates;
 mod gateways;
 mod ops;
 mod people;
@@ -24,8 +26,9 @@ use utoipa::OpenApi;
 
 use crate::blobs::Blobs;
 use crate::boards::Boards;
+use crate::checks::Checks;
 use crate::control::Control;
-use crate::limits::{BLOB_WITHIN, BODY_BYTES_MAX, POLL_MAX, REQUEST_WITHIN};
+use crate::limits::{BLOB_WITHIN, BODY_BYTES_MAX, CHECK_WITHIN, POLL_MAX, REQUEST_WITHIN};
 use crate::metrics::Requests;
 
 /// What handlers share.
@@ -34,6 +37,7 @@ pub(crate) struct App {
     pub(crate) control: Control,
     pub(crate) boards: Arc<Boards>,
     pub(crate) blobs: Arc<Blobs>,
+    pub(crate) checks: Checks,
     pub(crate) journal: journal::Journal,
     pub(crate) control_key: String,
     pub(crate) stop: watch::Receiver<bool>,
@@ -48,13 +52,19 @@ pub(crate) struct App {
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     paths(
-        people::propose,
+        changes::propose,
+        changes::check,
         people::releases,
         people::release,
         people::roll_back,
-        people::freeze,
-        people::thaw,
+        gates::freeze,
+        gates::thaw,
         people::lift,
+        gates::approve,
+        gates::attestation,
+        gates::ask,
+        gates::confirm,
+        gates::review,
         people::bundle,
         people::status,
         people::hosts,
@@ -69,6 +79,7 @@ pub(crate) struct App {
         agents::events,
         agents::confirm,
         agents::reports,
+        agents::results,
         agents::heartbeat,
         gateways::routes,
         gateways::counts,
@@ -90,10 +101,15 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 
 pub(crate) fn router(app: App) -> Router {
     let quick = Router::new()
-        .route("/v1/releases", post(people::propose).get(people::releases))
+        .route("/v1/releases", get(people::releases))
+        .route("/v1/releases/{id}/attestation", get(gates::attestation))
+        .route("/v1/approvals", post(gates::approve))
+        .route("/v1/break-glass", post(gates::ask))
+        .route("/v1/break-glass/{id}/confirm", post(gates::confirm))
+        .route("/v1/break-glass/{id}/review", post(gates::review))
         .route("/v1/rollbacks", post(people::roll_back))
-        .route("/v1/freezes", post(people::freeze))
-        .route("/v1/thaws", post(people::thaw))
+        .route("/v1/freezes", post(gates::freeze))
+        .route("/v1/thaws", post(gates::thaw))
         .route("/v1/quarantine/lift", post(people::lift))
         .route("/v1/bundles/{digest}", get(people::bundle))
         .route("/v1/status", get(people::status))
@@ -108,6 +124,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/agents/{host}/whoami", get(agents::whoami))
         .route("/v1/agents/{host}/confirm", post(agents::confirm))
         .route("/v1/agents/{host}/reports", post(agents::reports))
+        .route("/v1/agents/{host}/results", post(agents::results))
         .route("/v1/agents/{host}/heartbeat", post(agents::heartbeat))
         .route("/v1/gateways/{gateway}/counts", post(gateways::counts))
         .route("/v1/blobs/missing", post(blobs::missing))
@@ -123,6 +140,11 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/agents/{host}/orders", get(agents::orders))
         .route("/v1/gateways/{gateway}/routes", get(gateways::routes))
         .layer(within(POLL_MAX + REQUEST_WITHIN));
+    let checked = Router::new()
+        .route("/v1/releases", post(changes::propose))
+        .route("/v1/checks", post(changes::check))
+        .layer(within(CHECK_WITHIN + REQUEST_WITHIN))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
     // A stream ends when its client goes; its own beat finds dead ones.
     let streams = Router::new().route("/v1/agents/{host}/events", get(agents::events));
     let large = Router::new()
@@ -135,6 +157,7 @@ pub(crate) fn router(app: App) -> Router {
     Router::new()
         .merge(quick)
         .merge(patient)
+        .merge(checked)
         .merge(streams)
         .merge(large)
         .fallback(answer::nothing_there)

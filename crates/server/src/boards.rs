@@ -11,16 +11,18 @@ use engine::due;
 use engine::{Effect, State};
 use model::{EnvironmentName, Event, HostName, RouteTable, Seq};
 use tokio::sync::watch;
-use wire::sign::ORDER_TYPE;
-use wire::{Envelope, SecretKey};
+use wire::SecretKey;
+use wire::api::OrdersAnswer;
+use wire::sign::{ORDER_TYPE, REVERT_TYPE, TASK_TYPE};
 
 use crate::access::Access;
+use crate::trust::Trust;
 
-/// One host's signed orders.
+/// One host's signed orders, ways back and tasks.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct HostOrders {
     pub(crate) tag: String,
-    pub(crate) orders: Arc<Vec<Envelope>>,
+    pub(crate) answer: Arc<OrdersAnswer>,
 }
 
 /// What may have to be told anew. What is told follows from the state alone;
@@ -66,6 +68,9 @@ impl News {
 /// Everything that is waited for.
 pub(crate) struct Boards {
     key: SecretKey,
+    trust: Trust,
+    /// Hosts that had tasks when last told: they are told when they have none any more.
+    tasked: Mutex<BTreeSet<HostName>>,
     hosts: Mutex<BTreeMap<HostName, watch::Sender<HostOrders>>>,
     routes: Mutex<BTreeMap<EnvironmentName, watch::Sender<Arc<RouteTable>>>>,
     access: watch::Sender<Arc<Access>>,
@@ -75,6 +80,8 @@ pub(crate) struct Boards {
 impl Boards {
     pub(crate) fn new(key: SecretKey) -> Boards {
         Boards {
+            trust: Trust::new(key.public()),
+            tasked: Mutex::default(),
             key,
             hosts: Mutex::default(),
             routes: Mutex::default(),
@@ -83,13 +90,34 @@ impl Boards {
         }
     }
 
+    /// Says aloud what the journal claims that this control plane never signed.
+    pub(crate) fn audit(&self, state: &State) {
+        self.trust.audit(state);
+    }
+
+    /// Releases that the journal says may serve, and that were never signed.
+    pub(crate) fn distrusted(&self) -> usize {
+        self.trust.told()
+    }
+
     /// Takes over everything that follows from `state` as of `position`.
     pub(crate) fn publish(&self, state: &State, position: Seq, news: &News) {
         if news.access {
             self.access.send_replace(Access::of(state));
         }
+        let tasked = due::tasked(state);
+        let before = {
+            let mut known = self.tasked.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *known, tasked.clone())
+        };
         match &news.hosts {
-            Some(hosts) => hosts.iter().for_each(|host| self.publish_host(state, host)),
+            Some(hosts) => {
+                let hosts = hosts.iter().chain(&tasked).chain(&before);
+                let hosts: BTreeSet<_> = hosts.collect();
+                hosts
+                    .into_iter()
+                    .for_each(|host| self.publish_host(state, host));
+            }
             None => state
                 .hosts
                 .keys()
@@ -120,9 +148,22 @@ impl Boards {
         }
         // Signing and copying manifests is done only for hosts with news.
         let dispatches = due::dispatches(state, host);
-        let sign = |dispatch| self.key.seal(ORDER_TYPE, dispatch);
-        let orders = Arc::new(dispatches.iter().map(sign).collect());
-        sender.send_replace(HostOrders { tag, orders });
+        let trusted = dispatches
+            .iter()
+            .filter(|dispatch| self.trust.may_be_sent(state, dispatch));
+        let answer = OrdersAnswer {
+            orders: trusted.map(|it| self.key.seal(ORDER_TYPE, it)).collect(),
+            reverts: due::reverts(state, host)
+                .iter()
+                .map(|revert| self.key.seal(REVERT_TYPE, revert))
+                .collect(),
+            tasks: due::tasks(state, host)
+                .iter()
+                .map(|task| self.key.seal(TASK_TYPE, task))
+                .collect(),
+        };
+        let answer = Arc::new(answer);
+        sender.send_replace(HostOrders { tag, answer });
     }
 
     fn publish_routes(&self, table: RouteTable) {

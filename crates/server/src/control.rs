@@ -7,12 +7,14 @@
 use std::time::Duration;
 
 use engine::state::STATE_FORMAT;
-use engine::{Input, State, Watch, decide, evolve, wake_at};
+use engine::{Input, State, Watch, decide, due, evolve, wake_at};
 use journal::{AppendError, EVENTS_PER_APPEND_MAX, Journal};
+use model::attest::STATEMENT_PAYLOAD_TYPE;
 use model::{Event, Refusal, Seq, Timestamp};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use wire::SecretKey;
 
 use crate::ServerError;
 use crate::boards::{Boards, News};
@@ -32,6 +34,9 @@ pub(crate) enum ControlError {
     Busy,
     #[error("the journal can't be written: {0}")]
     Failed(String),
+    /// The condition of [`Control::decide_if`] did not hold any more.
+    #[error("what was good, or what is demanded, changes faster than a change can be checked")]
+    Moved,
 }
 
 /// What an input led to.
@@ -42,10 +47,12 @@ pub(crate) struct Decided {
 
 type Look = Box<dyn FnOnce(&State, &Watch, Timestamp) + Send>;
 type Observe = Box<dyn FnOnce(&mut Watch, Timestamp) + Send>;
+/// Whether an input still makes sense, asked in the moment of its decision.
+pub(crate) type Condition = Box<dyn FnOnce(&State) -> bool + Send>;
 type Reply = oneshot::Sender<Result<Decided, ControlError>>;
 
 enum Message {
-    Decide(Box<Input>, Reply),
+    Decide(Box<Input>, Option<Condition>, Reply),
     Look(Look),
     Observe(Observe),
 }
@@ -71,12 +78,21 @@ impl Worker {
 impl Control {
     /// Decides and, if there is anything to it, appends. Answers once it is durable.
     pub(crate) async fn decide(&self, input: Input) -> Result<Decided, ControlError> {
+        self.decide_if(input, None).await
+    }
+
+    /// The same, unless `condition` does not hold in that moment: then [`ControlError::Moved`].
+    pub(crate) async fn decide_if(
+        &self,
+        input: Input,
+        condition: Option<Condition>,
+    ) -> Result<Decided, ControlError> {
         let (reply, answer) = oneshot::channel();
         let queue = match input {
             Input::Rollback { .. } => &self.urgent,
             _ => &self.normal,
         };
-        let message = Message::Decide(Box::new(input), reply);
+        let message = Message::Decide(Box::new(input), condition, reply);
         queue.try_send(message).map_err(|_| ControlError::Busy)?;
         answer
             .await
@@ -115,17 +131,20 @@ impl Control {
 pub(crate) async fn start(
     journal: Journal,
     boards: Arc<Boards>,
+    key: SecretKey,
 ) -> Result<(Control, Worker), ServerError> {
     let (state, position) = fold(&journal).await.map_err(ServerError::Fold)?;
     let now = Timestamp::now();
     let mut watch = Watch::new(now);
     watch.mark(&state);
+    boards.audit(&state);
     boards.publish(&state, position, &News::everything());
     let (urgent, urgent_queue) = mpsc::channel(QUEUE_MAX);
     let (normal, normal_queue) = mpsc::channel(QUEUE_MAX);
     let owner = Owner {
         journal,
         boards,
+        key,
         state,
         watch,
         position,
@@ -170,6 +189,7 @@ async fn fold(journal: &Journal) -> Result<(State, Seq), String> {
 struct Owner {
     journal: Journal,
     boards: Arc<Boards>,
+    key: SecretKey,
     state: State,
     watch: Watch,
     position: Seq,
@@ -182,7 +202,7 @@ struct Owner {
 /// An input of this turn and where its events lie in the turn's append.
 struct Answer {
     reply: Reply,
-    result: Result<std::ops::Range<usize>, Refusal>,
+    result: Result<std::ops::Range<usize>, ControlError>,
 }
 
 impl Owner {
@@ -231,24 +251,31 @@ impl Owner {
             match message {
                 Message::Look(look) => look(&self.state, &self.watch, self.now),
                 Message::Observe(observe) => observe(&mut self.watch, self.now),
-                Message::Decide(input, reply) => inputs.push((input, reply)),
+                Message::Decide(input, condition, reply) => inputs.push((input, condition, reply)),
             }
         }
-        inputs.sort_by_key(|(input, _)| !matches!(**input, Input::Rollback { .. }));
+        inputs.sort_by_key(|(input, ..)| !matches!(**input, Input::Rollback { .. }));
         let mut events = Vec::new();
         let mut answers = Vec::new();
-        for (input, reply) in inputs {
-            let result = self.apply(*input, &mut events);
+        for (input, condition, reply) in inputs {
+            let holds = condition.is_none_or(|holds| holds(&self.state));
+            let result = if holds {
+                let applied = self.apply(*input, &mut events);
+                applied.map_err(ControlError::Refused)
+            } else {
+                Err(ControlError::Moved)
+            };
             answers.push(Answer { reply, result });
         }
         if wake_at(&self.state, self.now).is_some() {
             // Ticks are never refused.
             let _ = self.apply(Input::Tick, &mut events);
+            self.attest(&mut events);
         }
         let outcome = self.append(&events).await;
         for Answer { reply, result } in answers {
             let answer = match (&outcome, result) {
-                (_, Err(refusal)) => Err(ControlError::Refused(refusal)),
+                (_, Err(error)) => Err(error),
                 (Ok(()), Ok(range)) => Ok(Decided {
                     events: events[range].to_vec(),
                 }),
@@ -278,6 +305,21 @@ impl Owner {
         Ok(start..events.len())
     }
 
+    /// Signs what passed its test. What the engine does not take is offered again next turn.
+    fn attest(&mut self, events: &mut Vec<Event>) {
+        for (release, statement) in due::attestations(&self.state) {
+            let envelope = self.key.seal(STATEMENT_PAYLOAD_TYPE, &statement);
+            let input = Input::Attest {
+                release,
+                envelope,
+                statement: Box::new(statement),
+            };
+            if let Err(refusal) = self.apply(input, events) {
+                tracing::debug!(%release, %refusal, "an attestation was not taken");
+            }
+        }
+    }
+
     /// Makes the turn's events durable and publishes what follows, or goes back to what is durable.
     async fn append(&mut self, events: &[Event]) -> Result<(), String> {
         if events.is_empty() {
@@ -304,6 +346,7 @@ impl Owner {
                     Err(error) => tracing::error!(error, "the journal can't be read back"),
                 }
                 self.watch.mark(&self.state);
+                self.boards.audit(&self.state);
                 self.boards
                     .publish(&self.state, self.position, &News::everything());
                 Err(reason)

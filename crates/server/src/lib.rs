@@ -10,10 +10,13 @@ mod access;
 mod api;
 mod blobs;
 mod boards;
+mod checks;
 mod control;
+mod foreseen;
 mod limits;
 mod listen;
 mod metrics;
+mod trust;
 mod views;
 
 use std::net::SocketAddr;
@@ -112,12 +115,13 @@ pub async fn run(
     limits::raise_open_files();
     let journal = Journal::open(&config.data.join("journal.db"))?;
     let key = SecretKey::load_or_create(&config.data.join("control.key"))?;
-    let blobs = blobs::Blobs::open(&config.data.join("blobs")).map_err(in_data)?;
+    let blobs = Arc::new(blobs::Blobs::open(&config.data.join("blobs")).map_err(in_data)?);
     let boards = Arc::new(boards::Boards::new(key.clone()));
-    let (control, worker) = control::start(journal.clone(), boards.clone()).await?;
+    let (control, worker) = control::start(journal.clone(), boards.clone(), key.clone()).await?;
     let token_file = config.data.join("operator.token");
     first_token(&control, &token_file).await?;
     if let Some(topology) = config.topology.clone() {
+        checks::usable(&topology).await?;
         let by = Actor {
             name: "plimsoll.toml".into(),
             role: None,
@@ -127,15 +131,16 @@ pub async fn run(
             .await
             .map_err(|error| match error {
                 control::ControlError::Refused(refusal) => ServerError::Refused(refusal),
-                error @ (control::ControlError::Busy | control::ControlError::Failed(_)) => {
-                    ServerError::Fold(error.to_string())
-                }
+                error @ (control::ControlError::Busy
+                | control::ControlError::Moved
+                | control::ControlError::Failed(_)) => ServerError::Fold(error.to_string()),
             })?;
     }
     let app = api::App {
         control: control.clone(),
         boards,
-        blobs: Arc::new(blobs),
+        checks: checks::Checks::new(blobs.clone()),
+        blobs,
         journal: journal.clone(),
         control_key: key.public().to_string(),
         stop: stop.clone(),

@@ -13,6 +13,15 @@ pub(crate) const BATCH_MAX: usize = 256;
 pub(crate) const BODY_BYTES_MAX: usize = 4 << 20;
 /// A request that long in the works is given up; long polls and blobs have their own.
 pub(crate) const REQUEST_WITHIN: Duration = Duration::from_secs(15);
+/// Changes that are checked at the same time: each may hold two trees of documents in memory.
+/// Beyond it they wait for their turn, within [`CHECK_WITHIN`].
+pub(crate) const CHECKS_MAX: usize = 2;
+/// Checking one change, waiting for a turn included: documents of the largest size take some seconds.
+pub(crate) const CHECK_WITHIN: Duration = Duration::from_secs(30);
+/// All documents of one tree that are read for checks.
+pub(crate) const DOCUMENTS_BYTES_MAX: u64 = 64 << 20;
+/// A file that no rule names is data when it is larger than this, and not looked at.
+pub(crate) const DOCUMENT_BYTES_MAX: u64 = 8 << 20;
 /// Longest wait of a long poll; asked-for longer ones are cut to it.
 pub(crate) const POLL_MAX: Duration = Duration::from_secs(60);
 /// An upload or download of the largest blob over a slow line.

@@ -3,17 +3,31 @@
 use std::collections::BTreeMap;
 
 use engine::decide::{outstanding, waiting};
-use engine::{Release, SlotStatus, Stage, State, Status, Watch};
-use model::{HostName, OrderKind, RollbackCause, Seq, Timestamp, Verdict};
+use engine::state::BreakGlass;
+use engine::{Release, Rollback, SlotStatus, Stage, State, Status, Watch};
+use model::{GateLook, HostName, OrderKind, RollbackCause, Seq, Timestamp, Verdict};
 use wire::api::{
-    ExposureView, FreezeView, HostServiceView, HostView, ReleaseState, ReleaseView, RollbackView,
-    ServiceView, StageView, StatusView, WaveHostView, WaveState, WaveView,
+    ApprovalView, BreakGlassView, ExposureView, FreezeView, HostServiceView, HostView,
+    ReleaseState, ReleaseView, RollbackView, ServiceView, StageView, StatusView, WaveHostView,
+    WaveState, WaveView,
 };
 
 pub(crate) fn release(
     state: &State,
     watch: &Watch,
     release: &Release,
+    now: Timestamp,
+    position: Seq,
+) -> ReleaseView {
+    let gates = engine::gates(state, watch, release, now);
+    view(state, watch, release, gates, now, position)
+}
+
+fn view(
+    state: &State,
+    watch: &Watch,
+    release: &Release,
+    gates: Vec<GateLook>,
     now: Timestamp,
     position: Seq,
 ) -> ReleaseView {
@@ -30,15 +44,14 @@ pub(crate) fn release(
     } else {
         BTreeMap::new()
     };
+    let agreed = release.approvals.iter().map(|approval| ApprovalView {
+        by: approval.by.name.clone(),
+        at: approval.at,
+        note: approval.note.clone(),
+    });
+    let expected = release.tested.as_ref();
+    let expected = expected.and_then(|tested| tested.record.revert_ms());
     ReleaseView {
-        gates: Vec::new(),
-        risks: release.checked.risks.clone(),
-        warnings: release.checked.warnings.clone(),
-        approvals: Vec::new(),
-        approvals_needed: 0,
-        binds: None,
-        expected_rollback_ms: None,
-        break_glass: None,
         id: release.id,
         service: release.service.clone(),
         digest: release.digest,
@@ -55,21 +68,52 @@ pub(crate) fn release(
             .collect(),
         exposure: exposure(state, watch, release),
         waiting: waiting(state, watch, release, now),
-        rollback: rollback.map(|rollback| {
-            let (reason, rule) = why(&rollback.cause);
-            RollbackView {
-                by: rollback.by.name.clone(),
-                reason,
-                rule,
-                started_at: rollback.started_at,
-                took_ms: rollback.took_ms.map(|took| took.0),
-                outstanding: left
-                    .into_iter()
-                    .map(|(host, why)| (host.to_string(), why))
-                    .collect(),
-            }
-        }),
+        rollback: rollback.map(|rollback| rollback_view(rollback, left)),
+        gates,
+        risks: release.checked.risks.clone(),
+        warnings: release.checked.warnings.clone(),
+        approvals: agreed.collect(),
+        approvals_needed: engine::approvals_needed(state, release),
+        binds: engine::binds(release),
+        expected_rollback_ms: expected.map(|took| took.0),
+        break_glass: release.break_glass,
         version: position.0,
+    }
+}
+
+fn rollback_view(rollback: &Rollback, left: BTreeMap<HostName, String>) -> RollbackView {
+    let (reason, rule) = why(&rollback.cause);
+    RollbackView {
+        by: rollback.by.name.clone(),
+        reason,
+        rule,
+        started_at: rollback.started_at,
+        took_ms: rollback.took_ms.map(|took| took.0),
+        outstanding: left
+            .into_iter()
+            .map(|(host, why)| (host.to_string(), why))
+            .collect(),
+    }
+}
+
+/// Break-glasses that are open, or were used and not yet looked at.
+pub(crate) fn glasses(state: &State, now: Timestamp) -> impl Iterator<Item = &BreakGlass> {
+    state.break_glasses.values().filter(move |glass| {
+        glass.reviewed_by.is_none() && (glass.expires_at > now || !glass.used_by.is_empty())
+    })
+}
+
+pub(crate) fn break_glass(glass: &BreakGlass) -> BreakGlassView {
+    BreakGlassView {
+        id: glass.id,
+        service: glass.service.clone(),
+        gates: glass.gates.clone(),
+        reason: glass.reason.clone(),
+        asked_by: glass.asked_by.name.clone(),
+        confirmed_by: glass.confirmed_by.as_ref().map(|by| by.name.clone()),
+        expires_at: glass.expires_at,
+        used_by: glass.used_by.clone(),
+        reviewed_by: glass.reviewed_by.as_ref().map(|by| by.name.clone()),
     }
 }
 
@@ -167,6 +211,20 @@ fn exposure(state: &State, watch: &Watch, release: &Release) -> ExposureView {
     }
 }
 
+/// The same for a list: the checklists of what is over are left to be asked for one by one.
+pub(crate) fn release_in_list(
+    state: &State,
+    watch: &Watch,
+    listed: &Release,
+    now: Timestamp,
+    position: Seq,
+) -> ReleaseView {
+    if listed.is_active() {
+        return release(state, watch, listed, now, position);
+    }
+    view(state, watch, listed, Vec::new(), now, position)
+}
+
 pub(crate) fn status(state: &State, watch: &Watch, now: Timestamp, position: Seq) -> StatusView {
     let services = state.topology.services.keys().map(|name| {
         let active = state.services.get(name).and_then(|service| service.active);
@@ -184,23 +242,21 @@ pub(crate) fn status(state: &State, watch: &Watch, now: Timestamp, position: Seq
     let reachable = reachable
         .filter(|host| watch.seen_at(host).is_some())
         .count();
+    let freezes = engine::freezes(state, watch, now).into_iter();
+    let freezes = freezes.map(|freeze| FreezeView {
+        scope: freeze.scope.to_string(),
+        by: freeze.by,
+        reason: freeze.reason,
+        since: freeze.since,
+        until: freeze.until,
+        automatic: freeze.automatic,
+    });
     StatusView {
-        break_glass: Vec::new(),
         version: env!("CARGO_PKG_VERSION").into(),
         position: position.0,
         services: services.collect(),
-        freezes: state
-            .freezes
-            .values()
-            .map(|freeze| FreezeView {
-                scope: freeze.scope.to_string(),
-                by: freeze.by.name.clone(),
-                reason: freeze.reason.clone(),
-                since: Some(freeze.since),
-                until: None,
-                automatic: false,
-            })
-            .collect(),
+        freezes: freezes.collect(),
+        break_glass: glasses(state, now).map(break_glass).collect(),
         hosts_enrolled: u32::try_from(state.hosts.len()).unwrap_or(u32::MAX),
         hosts_reachable: u32::try_from(reachable).unwrap_or(u32::MAX),
     }

@@ -12,10 +12,10 @@ use axum::response::sse::{self, KeepAlive, Sse};
 use engine::Input;
 use engine::watch::Beat;
 use futures_util::Stream;
-use model::Timestamp;
+use model::{TaskOutcome, Timestamp};
 use wire::api::{
     ConfirmRequest, Done, EnrolAnswer, EnrolRequest, Heartbeat, OrdersAnswer, Problem,
-    ReportsAnswer, ReportsRequest, WhoAmI,
+    ReportsAnswer, ReportsRequest, ResultsRequest, WhoAmI,
 };
 use wire::sign::token_hash;
 
@@ -24,9 +24,12 @@ use super::answer::{Body, No, Path, Query, Signed, bad_request};
 use super::poll::{self, Wait};
 use crate::boards::HostOrders;
 use crate::limits::STREAM_BEAT;
+use crate::trust;
 
 /// Words that an agent gives are cut to this length before they are kept.
 const REASON_BYTES_MAX: usize = 6 * 1024;
+/// The same for each probe and trial: a verdict, a target and an error's words.
+const DETAIL_BYTES_MAX: usize = 512;
 
 /// A host's agent joins, with a one-time token, and brings its own public key.
 #[utoipa::path(post, path = "/v1/agents/enrol", tag = "agents", request_body = EnrolRequest,
@@ -45,7 +48,7 @@ pub(crate) async fn enrol(
         fence,
     } = request;
     let join = token_hash(&join_token);
-    let heard = host.clone();
+    let (heard, asked) = (host.clone(), host.clone());
     let input = Input::Enrol {
         host,
         join,
@@ -57,11 +60,14 @@ pub(crate) async fn enrol(
     app.control.decide(input).await?;
     app.control
         .observe(move |watch, now| watch.heard(&heard, now));
+    let gated = app
+        .control
+        .read(move |state, _, _| trust::gated(state, &asked));
     Ok((
         StatusCode::CREATED,
         Json(EnrolAnswer {
             control_key: app.control_key.clone(),
-            gated: false,
+            gated: gated.await,
         }),
     ))
 }
@@ -78,7 +84,7 @@ pub(crate) async fn whoami(Path(host): Path<String>, signed: Signed) -> Result<J
     }))
 }
 
-/// The newest order for each service, signed. With `If-None-Match` and `wait_ms` it answers as soon as there is another.
+/// The newest order for each service, the way back from each, and what is to be probed or tried, all signed. With `If-None-Match` and `wait_ms` it answers as soon as there is another.
 #[utoipa::path(get, path = "/v1/agents/{host}/orders", tag = "agents",
     params(("host" = String, Path, description = "The agent's host"), Wait),
     responses((status = 200, body = OrdersAnswer), (status = 304), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
@@ -95,16 +101,8 @@ pub(crate) async fn orders(
         orders.tag.clone()
     })
     .await;
-    let HostOrders { tag, orders } = board.borrow().clone();
-    Ok(poll::answer(
-        &headers,
-        &tag,
-        &OrdersAnswer {
-            reverts: Vec::new(),
-            tasks: Vec::new(),
-            orders: orders.to_vec(),
-        },
-    ))
+    let HostOrders { tag, answer } = board.borrow().clone();
+    Ok(poll::answer(&headers, &tag, &*answer))
 }
 
 /// A stream of hints: `orders` whenever there are others than before. What they are is fetched.
@@ -204,6 +202,54 @@ pub(crate) async fn reports(
     Ok(Json(ReportsAnswer { through }))
 }
 
+/// What came of tasks; repeats are welcome. What the host was not asked for changes nothing.
+#[utoipa::path(post, path = "/v1/agents/{host}/results", tag = "agents", request_body = ResultsRequest,
+    params(("host" = String, Path, description = "The agent's host")),
+    responses((status = 200, body = Done), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
+pub(crate) async fn results(
+    State(app): State<App>,
+    Path(host): Path<String>,
+    signed: Signed,
+) -> Result<Json<Done>, No> {
+    signed.only(&host)?;
+    let ResultsRequest { mut results } = signed.json()?;
+    for result in &mut results {
+        shorten_outcome(&mut result.outcome);
+    }
+    app.control
+        .decide(Input::Results {
+            host: signed.host,
+            results,
+        })
+        .await?;
+    Ok(Json(Done {
+        detail: "noted".into(),
+    }))
+}
+
+/// As with reports; these come by the hundred, so each has less room.
+fn shorten_outcome(outcome: &mut TaskOutcome) {
+    match outcome {
+        TaskOutcome::Probed { probes } => {
+            for probe in probes {
+                cut(&mut probe.detail, DETAIL_BYTES_MAX);
+            }
+        }
+        TaskOutcome::Tried { trials } => {
+            for trial in trials {
+                cut(&mut trial.variant, DETAIL_BYTES_MAX);
+                cut(&mut trial.detail, DETAIL_BYTES_MAX);
+            }
+        }
+        TaskOutcome::Loaded { .. } => {}
+        TaskOutcome::Broken { reason } => cut(reason, REASON_BYTES_MAX),
+    }
+}
+
+fn cut(words: &mut String, bytes_max: usize) {
+    words.truncate(words.floor_char_boundary(bytes_max));
+}
+
 /// A host's words go into the journal; their length is the journal's concern, not the host's.
 fn shorten(kind: &mut model::ReportKind) {
     use model::ReportKind::{Declined, Health, Holding, RevertFailing, Reverted};
@@ -211,10 +257,7 @@ fn shorten(kind: &mut model::ReportKind) {
         Declined { reason, .. }
         | Reverted { reason, .. }
         | RevertFailing { reason, .. }
-        | Health { reason, .. } => {
-            let end = reason.floor_char_boundary(REASON_BYTES_MAX);
-            reason.truncate(end);
-        }
+        | Health { reason, .. } => cut(reason, REASON_BYTES_MAX),
         Holding { .. } => {}
     }
 }
@@ -233,8 +276,7 @@ pub(crate) async fn heartbeat(
     let beats: BTreeMap<_, _> = services
         .into_iter()
         .map(|mut beat| {
-            let end = beat.reason.floor_char_boundary(REASON_BYTES_MAX);
-            beat.reason.truncate(end);
+            cut(&mut beat.reason, REASON_BYTES_MAX);
             let told = Beat::new(beat.running, beat.generation, beat.healthy);
             (beat.service, told.with(beat.reason, beat.exits))
         })

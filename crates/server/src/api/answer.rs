@@ -29,6 +29,11 @@ impl From<ControlError> for No {
     fn from(error: ControlError) -> No {
         match error {
             ControlError::Refused(refusal) => No(refusal),
+            ControlError::Moved => No(Refusal::new(
+                Code::BaseMoved,
+                error.to_string(),
+                "Look at what is good now, and try again in a minute.",
+            )),
             ControlError::Busy => No(Refusal::new(
                 Code::Overloaded,
                 error.to_string(),

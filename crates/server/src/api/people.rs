@@ -3,19 +3,17 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use engine::Input;
 use model::refusal::Code;
 use model::{
-    Bundle, Digest, Event, Millis, Refusal, ReleaseId, Role, Scope, Seq, ServiceName, Timestamp,
-    Topology,
+    Bundle, Digest, Event, Millis, Refusal, ReleaseId, Role, Seq, ServiceName, Timestamp, Topology,
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
 use wire::api::{
-    Done, FreezeRequest, HostView, JoinTokenRequest, JournalRecord, LiftRequest, Problem,
-    ProposeRequest, ReleaseView, RollbackAnswer, RollbackRequest, StatusView, TokenAnswer,
-    TokenRequest,
+    Done, HostView, JoinTokenRequest, LiftRequest, Problem, ReleaseView, RollbackAnswer,
+    RollbackRequest, StatusView, StoredRecord, TokenAnswer, TokenRequest,
 };
 use wire::sign::{new_token, token_hash};
 
@@ -23,7 +21,7 @@ use super::App;
 use super::answer::{Bearer, Body, No, Path, Query, bad_request};
 use super::poll::{self, Wait};
 use crate::access::token_id;
-use crate::views;
+use crate::{checks, views};
 
 /// A join token is good for at most this long.
 const JOIN_VALID_S_MAX: u64 = 7 * 24 * 3600;
@@ -31,53 +29,8 @@ const JOIN_VALID_S_MAX: u64 = 7 * 24 * 3600;
 const RELEASES_SHOWN_MAX: usize = 200;
 /// Journal records answered at a time.
 const RECORDS_MAX: usize = 1000;
-
-/// Proposes a change: it begins its way through the pipeline at once.
-#[utoipa::path(post, path = "/v1/releases", tag = "releases", request_body = ProposeRequest,
-    responses((status = 201, body = ReleaseView), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
-pub(crate) async fn propose(
-    State(app): State<App>,
-    bearer: Bearer,
-    Body(request): Body<ProposeRequest>,
-) -> Result<Response, No> {
-    let by = bearer.may(&app, Role::Author)?;
-    let mut missing = Vec::new();
-    for (digest, _) in request.bundle.blobs() {
-        if !app.blobs.has(digest).await {
-            missing.push(digest.short());
-        }
-    }
-    if !missing.is_empty() {
-        return Err(No(Refusal::new(
-            Code::MissingBlob,
-            format!(
-                "{} blobs were not uploaded: {}",
-                missing.len(),
-                missing.join(", ")
-            ),
-            "Upload them first (PUT /v1/blobs/DIGEST); `plimsoll push` does.",
-        )));
-    }
-    let ProposeRequest {
-        bundle,
-        message,
-        base,
-        break_glass: _,
-    } = request;
-    let input = Input::Propose {
-        by,
-        bundle: Box::new(bundle),
-        base,
-        message,
-    };
-    let decided = app.control.decide(input).await?;
-    let id = decided.events.iter().find_map(|event| match event {
-        Event::ReleaseProposed { release, .. } => Some(*release),
-        _ => None,
-    });
-    let view = view(&app, id.unwrap_or_default()).await?;
-    Ok((StatusCode::CREATED, Json(view)).into_response())
-}
+/// Bytes of records shown at a time, with at least one: clients read no larger answers.
+const PAGE_BYTES_MAX: usize = 7 << 20;
 
 /// Which releases to list.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -108,7 +61,7 @@ pub(crate) async fn releases(
                     .is_none_or(|name| *name == release.service)
             })
             .take(RELEASES_SHOWN_MAX)
-            .map(|release| views::release(state, watch, release, now, position))
+            .map(|release| views::release_in_list(state, watch, release, now, position))
             .collect::<Vec<_>>()
     });
     Ok(Json(views.await))
@@ -139,19 +92,21 @@ pub(crate) async fn release(
     Ok(poll::answer(&headers, &tag, &view))
 }
 
-async fn view(app: &App, id: ReleaseId) -> Result<ReleaseView, No> {
+pub(super) async fn view(app: &App, id: ReleaseId) -> Result<ReleaseView, No> {
     let position = *app.boards.position().borrow();
     let found = app.control.read(move |state, watch, now| {
         let release = state.releases.get(&id)?;
         Some(views::release(state, watch, release, now, position))
     });
-    found.await.ok_or_else(|| {
-        No(Refusal::new(
-            Code::UnknownRelease,
-            format!("there is no release {id}"),
-            "`plimsoll releases` lists them; old ones are in the journal.",
-        ))
-    })
+    found.await.ok_or_else(|| No(unknown_release(id)))
+}
+
+pub(super) fn unknown_release(id: ReleaseId) -> Refusal {
+    Refusal::new(
+        Code::UnknownRelease,
+        format!("there is no release {id}"),
+        "`plimsoll releases` lists them; old ones are in the journal.",
+    )
 }
 
 /// Sends a release back. Refused only for an unknown service or release, or a target that was never good.
@@ -196,52 +151,6 @@ pub(crate) async fn roll_back(
         hosts,
         detail,
     }))
-}
-
-/// Stops releases of a service, or of everything. Rollbacks go on working.
-#[utoipa::path(post, path = "/v1/freezes", tag = "releases", request_body = FreezeRequest,
-    responses((status = 200, body = Done), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
-pub(crate) async fn freeze(
-    State(app): State<App>,
-    bearer: Bearer,
-    Body(request): Body<FreezeRequest>,
-) -> Result<Json<Done>, No> {
-    let by = bearer.may(&app, Role::Operator)?;
-    let scope = scope(request.service);
-    let detail = format!("releases of {scope} are frozen");
-    app.control
-        .decide(Input::Freeze {
-            by,
-            scope,
-            reason: request.reason,
-        })
-        .await?;
-    Ok(Json(Done { detail }))
-}
-
-/// Ends a freeze.
-#[utoipa::path(post, path = "/v1/thaws", tag = "releases", request_body = FreezeRequest,
-    responses((status = 200, body = Done), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
-pub(crate) async fn thaw(
-    State(app): State<App>,
-    bearer: Bearer,
-    Body(request): Body<FreezeRequest>,
-) -> Result<Json<Done>, No> {
-    let by = bearer.may(&app, Role::Operator)?;
-    let scope = scope(request.service);
-    let detail = format!("releases of {scope} go on");
-    app.control
-        .decide(Input::Thaw {
-            by,
-            scope,
-            reason: request.reason,
-        })
-        .await?;
-    Ok(Json(Done { detail }))
-}
-
-fn scope(service: Option<ServiceName>) -> Scope {
-    service.map_or(Scope::Everything, Scope::Service)
 }
 
 /// Lets a rolled-back bundle come again.
@@ -345,6 +254,7 @@ pub(crate) async fn set_topology(
     Body(topology): Body<Topology>,
 ) -> Result<Json<Done>, No> {
     let by = bearer.may(&app, Role::Operator)?;
+    checks::usable(&topology).await?;
     let decided = app
         .control
         .decide(Input::SetTopology { by, topology })
@@ -442,12 +352,12 @@ fn some_records() -> usize {
 
 /// The journal, oldest first.
 #[utoipa::path(get, path = "/v1/journal", tag = "journal", params(From),
-    responses((status = 200, body = Vec<JournalRecord>), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
+    responses((status = 200, body = Vec<StoredRecord>), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
 pub(crate) async fn journal(
     State(app): State<App>,
     bearer: Bearer,
     Query(from): Query<From>,
-) -> Result<Json<Vec<JournalRecord>>, No> {
+) -> Result<Json<Vec<StoredRecord>>, No> {
     bearer.may(&app, Role::Viewer)?;
     let after = Seq(from.after);
     let wait = std::time::Duration::from_millis(from.wait_ms).min(crate::limits::POLL_MAX);
@@ -463,11 +373,22 @@ pub(crate) async fn journal(
         .read(after, limit)
         .await
         .map_err(|error| crate::control::ControlError::Failed(error.to_string()))?;
-    let views = records.into_iter().map(|record| JournalRecord {
-        seq: record.seq.0,
-        at: record.at,
-        hash: record.hash,
-        event: record.event,
-    });
-    Ok(Json(views.collect()))
+    let mut bytes = 0;
+    let mut views = Vec::new();
+    for record in records {
+        bytes += record.stored.len();
+        if bytes > PAGE_BYTES_MAX && !views.is_empty() {
+            break;
+        }
+        // As it was stored: written anew, an older event would have other bytes than were hashed.
+        let event = serde_json::from_str(&record.stored)
+            .map_err(|error| crate::control::ControlError::Failed(error.to_string()))?;
+        views.push(StoredRecord {
+            seq: record.seq.0,
+            at: record.at,
+            hash: record.hash,
+            event,
+        });
+    }
+    Ok(Json(views))
 }

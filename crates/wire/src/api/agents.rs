@@ -59,7 +59,7 @@ pub struct WhoAmI {
 }
 
 /// `GET /v1/agents/HOST/orders`: the newest order for each service. ETag and `If-None-Match`; `wait_ms` to wait for news.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct OrdersAnswer {
     /// Signed [`model::order::Dispatch`]es.
     #[schema(value_type = Vec<Object>)]

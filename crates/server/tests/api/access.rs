@@ -32,6 +32,9 @@ fn operations() -> Vec<(Method, &'static str, String, Value, For)> {
     let blob = format!("/v1/blobs/{digest}");
     let freeze = json!({ "service": "apu", "reason": "" });
     let proposal = json!({ "bundle": bundle("never uploaded"), "message": "" });
+    let check = json!({ "bundle": bundle("never uploaded") });
+    let approval = json!({ "release": 1, "binds": digest });
+    let glass = json!({ "service": "apu", "gates": ["freeze"], "reason": "" });
     let lift = json!({ "service": "api", "digest": digest, "reason": "" });
     let enrol = json!({ "host": "web-1", "join_token": "", "public_key": "", "peer_address": "",
         "adopted": {}, "fence": 0 });
@@ -39,6 +42,9 @@ fn operations() -> Vec<(Method, &'static str, String, Value, For)> {
     let row = |method: &Method, template, body: &Value, who| {
         let path = match template {
             "/v1/releases/{id}" => "/v1/releases/1".to_owned(),
+            "/v1/releases/{id}/attestation" => "/v1/releases/1/attestation".to_owned(),
+            "/v1/break-glass/{id}/confirm" => "/v1/break-glass/1/confirm".to_owned(),
+            "/v1/break-glass/{id}/review" => "/v1/break-glass/1/review".to_owned(),
             "/v1/blobs/{digest}" => blob.clone(),
             "/v1/gateways/{gateway}/routes" => {
                 "/v1/gateways/edge-1/routes?environment=production".to_owned()
@@ -51,6 +57,27 @@ fn operations() -> Vec<(Method, &'static str, String, Value, For)> {
     let none = Value::Null;
     vec![
         row(&post, "/v1/releases", &proposal, Bearer(Role::Author)),
+        row(&post, "/v1/checks", &check, Bearer(Role::Author)),
+        row(&post, "/v1/approvals", &approval, Bearer(Role::Approver)),
+        row(
+            &get,
+            "/v1/releases/{id}/attestation",
+            &none,
+            Bearer(Role::Viewer),
+        ),
+        row(&post, "/v1/break-glass", &glass, Bearer(Role::Operator)),
+        row(
+            &post,
+            "/v1/break-glass/{id}/confirm",
+            &none,
+            Bearer(Role::Operator),
+        ),
+        row(
+            &post,
+            "/v1/break-glass/{id}/review",
+            &json!({ "words": "" }),
+            Bearer(Role::Operator),
+        ),
         row(&get, "/v1/releases", &none, Bearer(Role::Viewer)),
         row(&get, "/v1/releases/{id}", &none, Bearer(Role::Viewer)),
         row(
@@ -91,6 +118,7 @@ fn operations() -> Vec<(Method, &'static str, String, Value, For)> {
         row(&get, "/v1/agents/{host}/events", &none, Host),
         row(&post, "/v1/agents/{host}/confirm", &none, Host),
         row(&post, "/v1/agents/{host}/reports", &none, Host),
+        row(&post, "/v1/agents/{host}/results", &none, Host),
         row(&post, "/v1/agents/{host}/heartbeat", &none, Host),
         row(
             &get,

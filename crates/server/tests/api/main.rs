@@ -5,10 +5,13 @@
 
 mod access;
 mod blobs;
+mod checks;
 mod connections;
 mod counts;
 mod enrol;
+mod gates;
 mod hosts;
+mod no_way_in;
 mod openapi;
 mod orders;
 mod propose;
@@ -17,4 +20,5 @@ mod releases;
 mod start;
 mod stop;
 mod support;
+mod tasks;
 mod tls;

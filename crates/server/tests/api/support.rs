@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 use model::bundle::{FileEntry, HealthCheck, Plan};
-use model::order::Dispatch;
+use model::gate::{Probe, ProbeVerdict};
+use model::order::{Dispatch, Revert};
 use model::refusal::Code;
 use model::{
     Bundle, Commands, Digest, Environment, Generation, Host, HostName, Millis, ReleaseId, Role,
-    ServiceSpec, StagePlan, Topology, WavePlan, WaveSelector,
+    ServiceSpec, StagePlan, Task, TaskKind, TaskOutcome, TaskResult, Topology, WavePlan,
+    WaveSelector,
 };
 use serde_json::{Value, json};
 use server::{ServerConfig, ServerError, Started};
@@ -24,7 +26,7 @@ use wire::api::{
     ReleaseView, TokenAnswer,
 };
 use wire::client::Fetched;
-use wire::sign::ORDER_TYPE;
+use wire::sign::{ORDER_TYPE, REVERT_TYPE, TASK_TYPE};
 use wire::{Client, ClientError, Identity, PublicKey, SecretKey};
 
 /// Nothing here takes that long, not even on a machine that does much else.
@@ -127,6 +129,23 @@ impl Server {
         let body = json!({ "name": format!("the {role}"), "role": role });
         let answer: TokenAnswer = self.operator.post("/v1/tokens", &body).await.unwrap();
         self.operator.as_identity(Identity::Bearer(answer.token))
+    }
+
+    /// Somebody with a name and a token of their own.
+    pub(crate) async fn person(&self, name: &str, role: Role) -> Client {
+        let body = json!({ "name": name, "role": role });
+        let answer: TokenAnswer = self.operator.post("/v1/tokens", &body).await.unwrap();
+        self.operator.as_identity(Identity::Bearer(answer.token))
+    }
+
+    /// A control plane whose fleet is not [`fleet`].
+    pub(crate) async fn start_with(topology: Topology) -> Server {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = config(&folder.path().join("data"));
+        config.topology = Some(topology);
+        let mut server = Server::with(config).await;
+        server.folder = Some(folder);
+        server
     }
 
     pub(crate) async fn join_token(&self, host: &str, valid_s: u64) -> String {
@@ -278,6 +297,41 @@ impl Agent {
         }
     }
 
+    /// What the host is to probe or try, with its signatures checked.
+    pub(crate) async fn tasks(&self) -> Vec<Task> {
+        let answer = self.answer().await;
+        let open = |envelope: &wire::Envelope| envelope.open(TASK_TYPE, &self.control_key);
+        let tasks = answer.tasks.iter();
+        tasks.map(|envelope| open(envelope).unwrap()).collect()
+    }
+
+    /// The ways back that were signed in advance.
+    pub(crate) async fn reverts(&self) -> Vec<Revert> {
+        let answer = self.answer().await;
+        let open = |envelope: &wire::Envelope| envelope.open(REVERT_TYPE, &self.control_key);
+        let reverts = answer.reverts.iter();
+        reverts.map(|envelope| open(envelope).unwrap()).collect()
+    }
+
+    /// Everything on the host's list.
+    pub(crate) async fn answer(&self) -> OrdersAnswer {
+        let path = self.path("orders");
+        match self.client.get_newer(&path, "", Duration::ZERO).await {
+            Ok(Fetched::New(answer, _)) => answer,
+            other => panic!("an answer was expected: {other:?}"),
+        }
+    }
+
+    /// Waits for something to probe or try.
+    pub(crate) async fn task(&self) -> Task {
+        until("a task", async || self.tasks().await.into_iter().next()).await
+    }
+
+    pub(crate) async fn tell(&self, results: &[TaskResult]) -> Result<Value, ClientError> {
+        let body = json!({ "results": results });
+        self.client.post(&self.path("results"), &body).await
+    }
+
     pub(crate) async fn confirm(&self, dispatch: &Dispatch) -> Result<Value, ClientError> {
         let request = ConfirmRequest {
             service: dispatch.order.service.clone(),
@@ -287,7 +341,7 @@ impl Agent {
         self.client.post(&self.path("confirm"), &request).await
     }
 
-    /// Confirms whatever is ordered. An order that was replaced meanwhile is none any more.
+    /// Confirms whatever is ordered, and finds that whatever is probed answers. An order that was replaced meanwhile is none any more.
     pub(crate) async fn obey(&self) {
         for dispatch in self.orders().await.0 {
             match self.confirm(&dispatch).await {
@@ -295,7 +349,32 @@ impl Agent {
                 Err(error) => assert_eq!(code(&error), Code::StaleGeneration),
             }
         }
+        for task in self.tasks().await {
+            if let Some(result) = probed(&task, ProbeVerdict::Answers) {
+                self.tell(&[result]).await.unwrap();
+            }
+        }
     }
+}
+
+/// What a host says that found the same of all it was to probe.
+pub(crate) fn probed(task: &Task, verdict: ProbeVerdict) -> Option<TaskResult> {
+    let TaskKind::Probe { references, .. } = &task.kind else {
+        return None;
+    };
+    let probes = references.iter().map(|(reference, it)| Probe {
+        reference: *reference,
+        verdict,
+        latency_ms: Millis(1),
+        detail: it.target.clone(),
+    });
+    Some(TaskResult {
+        id: task.id.clone(),
+        release: task.release,
+        outcome: TaskOutcome::Probed {
+            probes: probes.collect(),
+        },
+    })
 }
 
 /// `test` with one host, `production` with two, each in a zone of its own.
@@ -310,6 +389,9 @@ pub(crate) fn fleet() -> Topology {
         name: name.parse().unwrap(),
         hosts,
     };
+    // The way there and back is the subject of few tests, and each release would take thrice as long.
+    let mut service = ServiceSpec::default();
+    service.checks.rehearsal.off = true;
     Topology {
         catalog: Vec::new(),
         classes: Default::default(),
@@ -321,7 +403,7 @@ pub(crate) fn fleet() -> Topology {
                 vec![host("web-1", "a", 9002), host("web-2", "b", 9003)],
             ),
         ],
-        services: [("api".parse().unwrap(), ServiceSpec::default())].into(),
+        services: [("api".parse().unwrap(), service)].into(),
     }
 }
 

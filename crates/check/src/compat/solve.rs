@@ -22,9 +22,11 @@ use pubgrub::{
 use super::universe::{Rule, Subject, Universe};
 
 /// The solver gives up after so many steps for each package and requirement:
-/// with nothing to choose it takes two, and a search for suggestions that takes
-/// more would keep people waiting for something that they could find themselves.
-const STEPS_PER_ITEM_MAX: usize = 50;
+/// with nothing to choose it takes two.
+const STEPS_PER_ITEM_MAX: usize = 4;
+/// And so many more, for going back from choices. Each makes the next slower; a
+/// search that takes more keeps people waiting for what they could find themselves.
+const STEPS_BACK_MAX: usize = 300;
 
 /// What the solver gives a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -183,7 +185,7 @@ impl<'u> Provider<'u> {
         });
         provider.root = stay.chain(files).collect();
         let items = seen.len() + universe.needs.len() + 1;
-        provider.steps_left = Cell::new(items.saturating_mul(STEPS_PER_ITEM_MAX));
+        provider.steps_left = Cell::new(items * STEPS_PER_ITEM_MAX + STEPS_BACK_MAX);
         provider
     }
 

@@ -17,7 +17,7 @@ use super::universe::{Home, Rule, Universe};
 /// Nobody moves more packages than this at night to make room for one change.
 pub(super) const MOVES_MAX: usize = 3;
 /// Most questions to the solver for one suggestion; a few dozen is usual.
-const SOLVES_MAX: usize = 200;
+const SOLVES_MAX: usize = 100;
 
 /// What people could do about a conflict.
 #[derive(Debug)]

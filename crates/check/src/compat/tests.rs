@@ -456,3 +456,36 @@ fn a_step_back_is_the_last_resort() {
     "#]],
     );
 }
+
+#[test]
+fn the_one_of_many_that_fits() {
+    let others = (1..=5).map(|n| format!("p{n} 1.0.0; provides sso 2.0.0; conflicts c *"));
+    let mut versions: Vec<String> = others.collect();
+    versions.push("p6 1.0.0; provides sso 2.1.0".to_owned());
+    let versions: Vec<&str> = versions.iter().map(String::as_str).collect();
+    check(
+        &bundle(&["web 2.0.0; requires sso ^2"]),
+        &production(&["c 1.0.0"]),
+        &versions,
+        expect![[r#"
+            web 2.0.0 needs sso 2 or newer but older than 3.
+            On production (class web), nothing provides sso.
+            help: deploy p6 1.0.0 first (it provides sso 2.1.0 and goes with everything else there), then push again
+        "#]],
+    );
+    // With that one gone, each that could come is told, with what stands in its way.
+    check(
+        &bundle(&["web 2.0.0; requires sso ^2"]),
+        &production(&["c 1.0.0"]),
+        &versions[..2],
+        expect![[r#"
+            web 2.0.0 needs sso 2 or newer but older than 3.
+            On production (class web), nothing provides sso.
+            sso 2 or newer but older than 3 could come with p2 1.0.0.
+            p2 1.0.0 does not go with c in any version, and c is 1.0.0.
+            sso 2 or newer but older than 3 could come with p1 1.0.0.
+            p1 1.0.0 does not go with c in any version, and c is 1.0.0.
+            help: no known version helps: change the bundle, or add to the catalog a version that fits
+        "#]],
+    );
+}

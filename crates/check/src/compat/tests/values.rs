@@ -175,3 +175,28 @@ fn the_largest_that_is_taken_ends() {
     );
     assert_eq!(found.len(), 20);
 }
+
+/// Ten packages that each want a place of their own, and nine places: the riddle that solvers of this kind are worst at.
+#[test]
+fn what_can_not_be_found_out_is_given_up() {
+    let places = 9;
+    let mut versions = Vec::new();
+    for guest in 0..=places {
+        for place in 0..places {
+            let others = (0..guest).map(|other| format!("; conflicts g{other}-{place} *"));
+            let others = others.collect::<String>();
+            versions.push(format!(
+                "g{guest}-{place} 1.0.0; provides seat-{guest} 1.0.0{others}"
+            ));
+        }
+    }
+    let versions: Vec<&str> = versions.iter().map(String::as_str).collect();
+    let wants = (0..=places).map(|guest| format!("; requires seat-{guest} ^1"));
+    let party = format!("party 1.0.0{}", wants.collect::<String>());
+    let found = compatible(&bundle(&[&party]), &production(&[]), &catalog(&versions));
+    assert_eq!(found.len(), 10);
+    for finding in found {
+        let help = finding.help.unwrap_or_default();
+        assert!(help.starts_with("no way was found"), "{help}");
+    }
+}

@@ -1,8 +1,7 @@
 //! What stands around a release: what its service demands, who must probe,
-//! what is frozen, what an approval binds to.
+//! what an approval binds to.
 //!
-//! Invariant: everything here is read from the state (and from what is watched
-//! and the time, for freezes); nothing is remembered besides.
+//! Invariant: everything here is read from the state; nothing is remembered besides.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -10,14 +9,14 @@ use std::sync::LazyLock;
 use check::compat::{self, Deployed, Place};
 use model::gate::Demand;
 use model::{
-    Bundle, CheckSet, Digest, EnvironmentName, Finding, Gate, GateLook, HostName, ReleaseId, Scope,
+    Bundle, CheckSet, Digest, EnvironmentName, Finding, Gate, GateLook, HostName, ReleaseId,
     ServiceName, Statement, Timestamp, canonical,
 };
 use release::gates::Probing;
 use release::{Demands, Release, Status};
 
-use crate::state::{BreakGlass, scope_key};
-use crate::{SlotStatus, State, Watch};
+use crate::state::BreakGlass;
+use crate::{State, Watch, freezes};
 
 /// Hosts of a zone that probe: three see a broken network that one may miss, and a thousand would be a flood.
 const PROBERS_PER_ZONE: usize = 3;
@@ -216,7 +215,7 @@ pub(crate) fn demands(state: &State, watch: &Watch, release: &Release, now: Time
     let last = state.topology.environments.last().map(|last| &last.name);
     let frozen = last
         .filter(|_| rolling)
-        .and_then(|last| frozen_for(state, watch, release, last, now));
+        .and_then(|last| freezes::frozen_for(state, watch, release, last, now));
     let host = rehearsal_host(state, release).cloned();
     let has_check = state
         .bundles
@@ -340,113 +339,6 @@ fn places(state: &State, service: &ServiceName) -> Vec<Place> {
         .collect()
 }
 
-/// Something that is frozen at this moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FreezeNow {
-    /// What.
-    pub scope: Scope,
-    /// Who, or what.
-    pub by: String,
-    /// Why.
-    pub reason: String,
-    /// Since when, when a person did it.
-    pub since: Option<Timestamp>,
-    /// It ends by itself then.
-    pub until: Option<Timestamp>,
-    /// Made by the calendar or a condition.
-    pub automatic: bool,
-}
-
-impl FreezeNow {
-    fn words(&self) -> String {
-        let until = self
-            .until
-            .map_or(String::new(), |until| format!(" until {until}"));
-        format!(
-            "releases of {} are frozen by {}{until}: {}",
-            self.scope, self.by, self.reason
-        )
-    }
-}
-
-/// Everything that is frozen now: by people, by the calendar, by conditions.
-pub fn freezes(state: &State, watch: &Watch, now: Timestamp) -> Vec<FreezeNow> {
-    let people = state.freezes.values().filter(|freeze| freeze.holds(now));
-    let people = people.map(|freeze| FreezeNow {
-        scope: freeze.scope.clone(),
-        by: freeze.by.to_string(),
-        reason: freeze.reason.clone(),
-        since: Some(freeze.since),
-        until: freeze.until,
-        automatic: false,
-    });
-    people.chain(conditions(state, watch, now)).collect()
-}
-
-/// While a host of the last environment can't find its way back, or the error
-/// budget is spent, nothing new makes it worse.
-fn conditions(state: &State, watch: &Watch, now: Timestamp) -> Vec<FreezeNow> {
-    let Some(last) = state.topology.environments.last() else {
-        return Vec::new();
-    };
-    let mut list = Vec::new();
-    for (service, spec) in &state.topology.services {
-        let lost = state.topology.hosts_of(&last.name, service).find(|host| {
-            let slot = state.slot(&host.name, service);
-            slot.is_some_and(|slot| matches!(slot.status, SlotStatus::RevertFailing { .. }))
-        });
-        let spent = || {
-            let budget = spec.error_budget.as_ref()?;
-            watch.budget_spent(&last.name, service, budget, now)
-        };
-        let reason = match lost {
-            Some(host) => Some(format!("{} can't find its way back", host.name)),
-            None => spent(),
-        };
-        list.extend(reason.map(|reason| FreezeNow {
-            scope: Scope::Service(service.clone()),
-            by: "plimsoll".into(),
-            reason,
-            since: None,
-            until: None,
-            automatic: true,
-        }));
-    }
-    list
-}
-
-/// Why nothing of a service goes forward in (or into) an environment now.
-pub(crate) fn frozen(
-    state: &State,
-    watch: &Watch,
-    service: &ServiceName,
-    environment: Option<&EnvironmentName>,
-    now: Timestamp,
-) -> Option<String> {
-    let covers = |scope: &Scope| match scope {
-        Scope::Everything => true,
-        Scope::Service(name) => name == service,
-        Scope::Environment(name) => Some(name) == environment,
-    };
-    let list = freezes(state, watch, now);
-    let freeze = list.iter().find(|freeze| covers(&freeze.scope))?;
-    Some(freeze.words())
-}
-
-/// The same for a release, which may have broken the glass.
-pub(crate) fn frozen_for(
-    state: &State,
-    watch: &Watch,
-    release: &Release,
-    environment: &EnvironmentName,
-    now: Timestamp,
-) -> Option<String> {
-    if waived(state, release).contains(&Gate::Freeze) {
-        return None;
-    }
-    frozen(state, watch, &release.service, Some(environment), now)
-}
-
 /// What is to be signed: releases that passed everything and have no attestation yet.
 pub(crate) fn statement(state: &State, release: &Release) -> Option<Statement> {
     let rolling = matches!(release.status, Status::Rolling { .. });
@@ -483,12 +375,6 @@ pub(crate) fn usable<'a>(
     state.break_glasses.get(&id).filter(|glass| {
         glass.service == *service && glass.confirmed_by.is_some() && glass.expires_at > now
     })
-}
-
-/// A person's freeze of exactly this.
-pub(crate) fn frozen_by_person(state: &State, scope: &Scope, now: Timestamp) -> bool {
-    let freeze = state.freezes.get(&scope_key(scope));
-    freeze.is_some_and(|freeze| freeze.holds(now))
 }
 
 /// The id of a task: who asked for what, and which time.

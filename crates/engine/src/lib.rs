@@ -18,15 +18,15 @@
 
 pub mod decide;
 pub mod due;
+mod freezes;
 mod gates;
 pub mod state;
 pub mod watch;
 
 pub use decide::{Input, decide};
 pub use due::{Effect, due, wake_at};
-pub use gates::{
-    FreezeNow, approvals_needed, attestation_void, binds, compatibility, freezes, gates,
-};
+pub use freezes::{FreezeNow, freezes};
+pub use gates::{approvals_needed, attestation_void, binds, compatibility, gates};
 pub use release::{Release, Rollback, Stage, Status};
 pub use state::{HostState, ServiceState, Slot, SlotStatus, State, evolve};
 pub use watch::Watch;

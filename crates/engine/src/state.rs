@@ -4,6 +4,7 @@
 //! that no decision would have made (a journal written by another version).
 
 mod fold;
+mod gates;
 
 use std::collections::BTreeMap;
 

@@ -43,7 +43,8 @@ pub use refusal::Refusal;
 pub use route::{Backend, Pool, RouteTable, ServiceRoutes};
 pub use task::{Task, TaskKind, TaskOutcome, TaskResult};
 pub use topology::{
-    CatalogEntry, Environment, ErrorBudget, FreezeWindow, Host, HostClass, PackageFacts, ServiceSpec, Topology,
+    CatalogEntry, Environment, ErrorBudget, FreezeWindow, Host, HostClass, PackageFacts,
+    ServiceSpec, Topology,
 };
 pub use units::{Generation, Millis, Permille, Seq};
 pub use verdict::{Rule, Verdict};

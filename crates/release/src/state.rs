@@ -278,6 +278,43 @@ impl Release {
                 });
             }
             Event::RollbackCompleted { took_ms, .. } => self.came_back(*took_ms, at),
+            Event::ReferencesProbed { .. }
+            | Event::RecheckStarted { .. }
+            | Event::HostileTried { .. }
+            | Event::TaskBroken { .. }
+            | Event::RehearsalStarted { .. }
+            | Event::RehearsalStepped { .. }
+            | Event::MatrixStarted { .. }
+            | Event::LoadMeasured { .. }
+            | Event::TestPassed { .. }
+            | Event::Approved { .. }
+            | Event::Attested { .. } => self.saw(event, at),
+            // Facts about other things; named so that a new kind of event is thought about here.
+            Event::TopologySet { .. }
+            | Event::TokenIssued { .. }
+            | Event::TokenRevoked { .. }
+            | Event::JoinTokenIssued { .. }
+            | Event::HostEnrolled { .. }
+            | Event::ReleaseProposed { .. }
+            | Event::HostOrdered { .. }
+            | Event::HostConfirmed { .. }
+            | Event::HostFailed { .. }
+            | Event::HostRevertFailing { .. }
+            | Event::HostHeld { .. }
+            | Event::HostHealthChanged { .. }
+            | Event::BreakGlassAsked { .. }
+            | Event::BreakGlassConfirmed { .. }
+            | Event::BreakGlassReviewed { .. }
+            | Event::DigestQuarantined { .. }
+            | Event::QuarantineLifted { .. }
+            | Event::Frozen { .. }
+            | Event::Thawed { .. } => {}
+        }
+    }
+
+    /// Takes in what a gate saw.
+    fn saw(&mut self, event: &Event, at: Timestamp) {
+        match event {
             Event::ReferencesProbed {
                 host,
                 round,
@@ -354,26 +391,8 @@ impl Release {
                 });
             }
             Event::Attested { envelope, .. } => self.attestation = Some(envelope.clone()),
-            // Facts about other things; named so that a new kind of event is thought about here.
-            Event::TopologySet { .. }
-            | Event::TokenIssued { .. }
-            | Event::TokenRevoked { .. }
-            | Event::JoinTokenIssued { .. }
-            | Event::HostEnrolled { .. }
-            | Event::ReleaseProposed { .. }
-            | Event::HostOrdered { .. }
-            | Event::HostConfirmed { .. }
-            | Event::HostFailed { .. }
-            | Event::HostRevertFailing { .. }
-            | Event::HostHeld { .. }
-            | Event::HostHealthChanged { .. }
-            | Event::BreakGlassAsked { .. }
-            | Event::BreakGlassConfirmed { .. }
-            | Event::BreakGlassReviewed { .. }
-            | Event::DigestQuarantined { .. }
-            | Event::QuarantineLifted { .. }
-            | Event::Frozen { .. }
-            | Event::Thawed { .. } => {}
+            // Everything else is the caller's.
+            _ => {}
         }
     }
 

@@ -7,7 +7,7 @@ use model::{
 };
 
 use super::{bounded, unknown_service};
-use crate::{State, Watch, gates};
+use crate::{State, Watch, freezes, gates};
 
 pub(super) fn set_topology(
     state: &State,
@@ -61,7 +61,7 @@ pub(super) fn propose(
     well_formed(state, bundle)?;
     let digest = bundle.digest();
     let past_freeze = break_glass(state, &change, now)?;
-    if !past_freeze && let Some(reason) = gates::frozen(state, watch, &service, None, now) {
+    if !past_freeze && let Some(reason) = freezes::frozen(state, watch, &service, None, now) {
         return Err(Refusal::new(
             Code::Frozen,
             reason,
@@ -278,7 +278,7 @@ pub(super) fn thaw(
     now: Timestamp,
 ) -> Result<Vec<Event>, Refusal> {
     bounded("reason", &reason)?;
-    if !gates::frozen_by_person(state, &scope, now) {
+    if !freezes::frozen_by_person(state, &scope, now) {
         return Err(Refusal::new(
             Code::NothingToLift,
             format!("{scope} is not frozen"),

@@ -12,7 +12,7 @@ use release::{GatesAhead, HostLooks, Outlook, Release, Status, Step, next};
 use super::{gates as wanted, rollback};
 use crate::state::Slot;
 use crate::watch::{CRASH_LOOP_EXITS, LOST_AFTER, SILENT_AFTER, STAGING_ALLOWANCE};
-use crate::{SlotStatus, State, Watch, gates};
+use crate::{SlotStatus, State, Watch, freezes, gates};
 
 /// Every active release takes at most one step.
 pub(super) fn tick(state: &State, watch: &Watch, now: Timestamp) -> Vec<Event> {
@@ -286,7 +286,7 @@ fn outlook<'a>(
         requests_min: plan.requests_min,
         failure_budget: plan.failure_budget_permille,
     };
-    let frozen = |environment| gates::frozen_for(state, watch, release, environment, now);
+    let frozen = |environment| freezes::frozen_for(state, watch, release, environment, now);
     let next = gates::next_environment(state, release);
     let ahead = (!gates::serving(state, release)).then(|| GatesAhead {
         demands: gates::demands(state, watch, release, now),

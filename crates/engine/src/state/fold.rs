@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use model::{Digest, Event, Generation, HostName, Order, ReleaseId, ServiceName, Timestamp};
 use release::{Release, Status};
 
+use super::gates;
 use super::{
-    BreakGlass, Freeze, GLASSES_KEPT_MAX, Good, HOMES_KEPT_MAX, HostState, Join, RELEASES_KEPT_MAX,
-    Slot, SlotStatus, State, Token, scope_key,
+    Freeze, Good, HOMES_KEPT_MAX, HostState, Join, RELEASES_KEPT_MAX, Slot, SlotStatus, State,
+    Token, scope_key,
 };
 
 /// Takes in one event; total.
@@ -191,88 +192,31 @@ pub fn evolve(state: &mut State, event: &Event, at: Timestamp) {
             };
             state.freezes.insert(scope_key(scope), freeze);
         }
-        Event::BreakGlassAsked {
-            id,
-            by,
-            service,
-            gates,
-            reason,
-            expires_at,
-        } => {
-            let glass = BreakGlass {
-                id: *id,
-                service: service.clone(),
-                gates: gates.clone(),
-                reason: reason.clone(),
-                asked_by: by.clone(),
-                confirmed_by: None,
-                expires_at: *expires_at,
-                used_by: Vec::new(),
-                reviewed_by: None,
-            };
-            state.break_glasses.insert(*id, glass);
-            forget_old_glasses(state);
+        Event::BreakGlassAsked { .. }
+        | Event::BreakGlassConfirmed { .. }
+        | Event::BreakGlassReviewed { .. }
+        | Event::MatrixStarted { .. }
+        | Event::Attested { .. }
+        | Event::ReferencesProbed { .. }
+        | Event::HostileTried { .. }
+        | Event::RehearsalStarted { .. }
+        | Event::RehearsalStepped { .. }
+        | Event::LoadMeasured { .. }
+        | Event::TaskBroken { .. }
+        | Event::TestPassed { .. }
+        | Event::Approved { .. }
+        | Event::RecheckStarted { .. } => {
+            gates::evolve(state, event, at);
         }
-        Event::BreakGlassConfirmed { id, by } => {
-            if let Some(glass) = state.break_glasses.get_mut(id) {
-                glass.confirmed_by = Some(by.clone());
-            }
-        }
-        Event::BreakGlassReviewed { id, by, .. } => {
-            if let Some(glass) = state.break_glasses.get_mut(id) {
-                glass.reviewed_by = Some(by.clone());
-            }
-        }
-        Event::MatrixStarted {
-            release,
-            old_files,
-            old_packages,
-            ..
-        } => {
-            for bundle in [old_files, old_packages] {
-                state.bundles.insert(bundle.digest(), bundle.clone());
-            }
-            of_release(state, *release, event, at);
-        }
-        Event::Attested {
-            release, envelope, ..
-        } => {
-            if let Some(known) = state.releases.get(release) {
-                state.attestations.insert(known.digest, envelope.clone());
-            }
-            of_release(state, *release, event, at);
-        }
-        Event::ReferencesProbed { release, .. }
-        | Event::HostileTried { release, .. }
-        | Event::RehearsalStarted { release, .. }
-        | Event::RehearsalStepped { release, .. }
-        | Event::LoadMeasured { release, .. }
-        | Event::TaskBroken { release, .. }
-        | Event::TestPassed { release, .. }
-        | Event::Approved { release, .. }
-        | Event::RecheckStarted { release, .. } => of_release(state, *release, event, at),
         Event::Thawed { scope, .. } => {
             state.freezes.remove(&scope_key(scope));
         }
     }
 }
 
-fn of_release(state: &mut State, id: ReleaseId, event: &Event, at: Timestamp) {
+pub(super) fn of_release(state: &mut State, id: ReleaseId, event: &Event, at: Timestamp) {
     if let Some(release) = state.releases.get_mut(&id) {
         release.evolve(event, at);
-    }
-}
-
-/// Reviewed or never used ones go first; those that wait for a review stay.
-fn forget_old_glasses(state: &mut State) {
-    let settled = state
-        .break_glasses
-        .values()
-        .filter(|glass| glass.reviewed_by.is_some() || glass.used_by.is_empty());
-    let ids: Vec<u64> = settled.map(|glass| glass.id).collect();
-    let surplus = state.break_glasses.len().saturating_sub(GLASSES_KEPT_MAX);
-    for id in ids.into_iter().take(surplus) {
-        state.break_glasses.remove(&id);
     }
 }
 

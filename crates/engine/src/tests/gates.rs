@@ -422,6 +422,29 @@ fn freezes_cover_environments_and_end_by_themselves() {
 }
 
 #[test]
+fn the_calendar_freezes() {
+    let mut world = World::new(1, 1);
+    no_rehearsal(&mut world);
+    // It is Thursday, 1 January 2026, 01:00 in Berlin.
+    declare(&mut world, |topology| {
+        topology.freezes.push(model::FreezeWindow {
+            scope: Scope::Service(api()),
+            from_minute: 3 * 24 * 60,
+            to_minute: 3 * 24 * 60 + 120,
+            zone: "Europe/Berlin".into(),
+            reason: "new year".into(),
+        });
+    });
+    let refusal = world.propose("plain").unwrap_err();
+    assert_eq!(refusal.code, Code::Frozen);
+    expect!["releases of api are frozen by the calendar until 2026-01-01T01:00:00Z: new year"]
+        .assert_eq(&refusal.message);
+    world.roll_back(None).unwrap();
+    world.pass(Millis::seconds(3601));
+    world.propose("plain").unwrap();
+}
+
+#[test]
 fn a_spent_error_budget_freezes() {
     let mut world = World::new(1, 1);
     declare(&mut world, |topology| {

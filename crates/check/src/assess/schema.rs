@@ -256,70 +256,23 @@ fn words(root: &Node, path: &[String], kind: &Kind) -> Vec<(Option<String>, Stri
 
 /// One error about the value called `name`, which is `is`.
 fn sentence(name: &str, is: &str, kind: &Kind) -> String {
+    if let Some(wanted) = wanted(kind) {
+        return format!("{name} must {wanted}, is {is}");
+    }
     match kind {
-        Kind::Minimum { limit } => format!("{name} must be at least {limit}, is {is}"),
-        Kind::Maximum { limit } => format!("{name} must be at most {limit}, is {is}"),
-        Kind::ExclusiveMinimum { limit } => format!("{name} must be more than {limit}, is {is}"),
-        Kind::ExclusiveMaximum { limit } => format!("{name} must be less than {limit}, is {is}"),
-        Kind::MultipleOf { multiple_of } => {
-            format!("{name} must be a multiple of {multiple_of}, is {is}")
-        }
-        Kind::MinLength { limit } => {
-            format!(
-                "{name} must have at least {}, is {is}",
-                count(*limit, "character")
-            )
-        }
-        Kind::MaxLength { limit } => {
-            format!(
-                "{name} must have at most {}, is {is}",
-                count(*limit, "character")
-            )
-        }
-        Kind::MinItems { limit } => {
-            format!(
-                "{name} must have at least {}, is {is}",
-                count(*limit, "item")
-            )
-        }
-        Kind::MaxItems { limit } => {
-            format!(
-                "{name} must have at most {}, is {is}",
-                count(*limit, "item")
-            )
-        }
-        Kind::AdditionalItems { limit } => {
-            let items = count(u64::try_from(*limit).unwrap_or(u64::MAX), "item");
-            format!("{name} must have at most {items}, is {is}")
-        }
-        Kind::MinProperties { limit } => {
-            format!(
-                "{name} must have at least {}, is {is}",
-                count(*limit, "key")
-            )
-        }
-        Kind::MaxProperties { limit } => {
-            format!("{name} must have at most {}, is {is}", count(*limit, "key"))
-        }
         Kind::Required { property } => {
             let missing = property
                 .as_str()
                 .map_or_else(|| property.to_string(), str::to_owned);
             format!("{missing:?} is missing in {name}")
         }
-        Kind::Type { kind } => format!("{name} must be {}, is {is}", types(kind)),
-        Kind::Enum { options } => format!("{name} must be one of {}, is {is}", listed(options)),
-        Kind::Constant { expected_value } => format!("{name} must be {expected_value}, is {is}"),
-        Kind::Pattern { pattern } => format!("{name} must fit the pattern {pattern}, is {is}"),
-        Kind::Format { format } => format!("{name} must be a valid {format}, is {is}"),
         Kind::UniqueItems => format!("{name} must not hold the same item twice"),
         Kind::Contains => format!("{name} must hold an item of the kind that its schema asks for"),
         Kind::FalseSchema => format!("{name} must not be there"),
-        Kind::Not { schema } => format!("{name} must not be {}, is {is}", cut(&schema.to_string())),
         Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
             let forms = context.len();
-            let near =
-                nearest(context).map_or_else(String::new, |near| format!("; nearest: {near}"));
+            let near = nearest(context);
+            let near = near.map_or_else(String::new, |near| format!("; nearest: {near}"));
             format!("{name} fits none of its {forms} allowed forms{near}")
         }
         Kind::OneOfMultipleValid { .. } => {
@@ -331,22 +284,44 @@ fn sentence(name: &str, is: &str, kind: &Kind) -> String {
                 count(unexpected.len() as u64, "item")
             )
         }
-        Kind::ContentEncoding { content_encoding } => {
-            format!("{name} must be encoded as {content_encoding}")
-        }
-        Kind::ContentMediaType { content_media_type } => {
-            format!("{name} must hold {content_media_type}")
-        }
         Kind::FromUtf8 { .. } => format!("{name} does not decode to UTF-8"),
         Kind::BacktrackLimitExceeded { .. } | Kind::RegexEngineFailure { .. } => {
             format!("{name}: its schema's pattern takes too long on this text")
         }
         Kind::Custom { message, .. } => format!("{name}: {message}"),
         Kind::Referencing(error) => format!("the schema for {name} can't be used: {error}"),
-        Kind::AdditionalProperties { .. }
-        | Kind::UnevaluatedProperties { .. }
-        | Kind::PropertyNames { .. } => format!("{name} has keys that are not known"),
+        // Keys are told one by one, and the rest is what `wanted` says.
+        _ => format!("{name} is not what its schema asks for"),
     }
+}
+
+/// What a value must be or have, for errors that are about the value alone.
+fn wanted(kind: &Kind) -> Option<String> {
+    Some(match kind {
+        Kind::Minimum { limit } => format!("be at least {limit}"),
+        Kind::Maximum { limit } => format!("be at most {limit}"),
+        Kind::ExclusiveMinimum { limit } => format!("be more than {limit}"),
+        Kind::ExclusiveMaximum { limit } => format!("be less than {limit}"),
+        Kind::MultipleOf { multiple_of } => format!("be a multiple of {multiple_of}"),
+        Kind::MinLength { limit } => format!("have at least {}", count(*limit, "character")),
+        Kind::MaxLength { limit } => format!("have at most {}", count(*limit, "character")),
+        Kind::MinItems { limit } => format!("have at least {}", count(*limit, "item")),
+        Kind::MaxItems { limit } => format!("have at most {}", count(*limit, "item")),
+        Kind::AdditionalItems { limit } => {
+            format!("have at most {}", count(*limit as u64, "item"))
+        }
+        Kind::MinProperties { limit } => format!("have at least {}", count(*limit, "key")),
+        Kind::MaxProperties { limit } => format!("have at most {}", count(*limit, "key")),
+        Kind::Type { kind } => format!("be {}", types(kind)),
+        Kind::Enum { options } => format!("be one of {}", listed(options)),
+        Kind::Constant { expected_value } => format!("be {}", cut(&expected_value.to_string())),
+        Kind::Pattern { pattern } => format!("fit the pattern {pattern}"),
+        Kind::Format { format } => format!("be a valid {format}"),
+        Kind::Not { schema } => format!("not be {}", cut(&schema.to_string())),
+        Kind::ContentEncoding { content_encoding } => format!("be encoded as {content_encoding}"),
+        Kind::ContentMediaType { content_media_type } => format!("hold {content_media_type}"),
+        _ => return None,
+    })
 }
 
 fn count(number: u64, what: &str) -> String {

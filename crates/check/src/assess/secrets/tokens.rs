@@ -1,0 +1,178 @@
+//! Keys and tokens that show by their form what they are.
+//!
+//! Invariant: a hit's span lies in the text, on borders of characters.
+
+use std::ops::Range;
+
+use super::{is_ordinary_word, is_reference};
+
+/// Something in a text that has the form of a secret.
+pub(super) struct Hit {
+    pub(super) span: Range<usize>,
+    pub(super) what: &'static str,
+}
+
+/// Whether a text holds a key or token of a known kind.
+pub(in crate::assess) fn is_strong(text: &str) -> bool {
+    !strong(text).is_empty()
+}
+
+/// A kind of token: how it begins, and how many of which characters follow.
+struct Token {
+    prefix: &'static str,
+    what: &'static str,
+    chars_min: usize,
+    /// No more than this follow.
+    chars_max: usize,
+    part: fn(u8) -> bool,
+}
+
+const fn upper(byte: u8) -> bool {
+    byte.is_ascii_uppercase() || byte.is_ascii_digit()
+}
+
+const fn plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+}
+
+const fn wide(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
+}
+
+const fn token(
+    prefix: &'static str,
+    what: &'static str,
+    chars_min: usize,
+    part: fn(u8) -> bool,
+) -> Token {
+    Token {
+        prefix,
+        what,
+        chars_min,
+        chars_max: usize::MAX,
+        part,
+    }
+}
+
+const fn aws(prefix: &'static str) -> Token {
+    Token {
+        chars_max: 16,
+        ..token(prefix, "an AWS access key", 16, upper)
+    }
+}
+
+const TOKENS: &[Token] = &[
+    aws("AKIA"),
+    aws("ASIA"),
+    token("ghp_", "a GitHub token", 36, plain),
+    token("gho_", "a GitHub token", 36, plain),
+    token("ghu_", "a GitHub token", 36, plain),
+    token("ghs_", "a GitHub token", 36, plain),
+    token("ghr_", "a GitHub token", 36, plain),
+    token("github_pat_", "a GitHub token", 22, wide),
+    token("glpat-", "a GitLab token", 20, wide),
+    token("xoxb-", "a Slack token", 20, wide),
+    token("xoxp-", "a Slack token", 20, wide),
+    token("xoxa-", "a Slack token", 20, wide),
+    token("xoxr-", "a Slack token", 20, wide),
+    token("xoxs-", "a Slack token", 20, wide),
+    token("sk_live_", "a Stripe key", 16, plain),
+    token("rk_live_", "a Stripe key", 16, plain),
+    token("sk_test_", "a Stripe key", 16, plain),
+    token("AIza", "a Google API key", 35, wide),
+    token("npm_", "an npm token", 36, plain),
+    token("pypi-AgEI", "a PyPI token", 50, wide),
+];
+
+pub(super) fn strong(text: &str) -> Vec<Hit> {
+    let mut hits = Vec::new();
+    for kind in TOKENS {
+        for (at, _) in text.match_indices(kind.prefix) {
+            let after = &text.as_bytes()[at + kind.prefix.len()..];
+            let length = after.iter().take_while(|byte| (kind.part)(**byte)).count();
+            let inside = at > 0 && wide(text.as_bytes()[at - 1]);
+            // The documentation's own example says so at its end.
+            let example = after[..length].ends_with(b"EXAMPLE");
+            let fits = (kind.chars_min..=kind.chars_max).contains(&length);
+            if !inside && fits && !example {
+                hits.push(Hit {
+                    span: at..at + kind.prefix.len() + length,
+                    what: kind.what,
+                });
+            }
+        }
+    }
+    private_keys(text, &mut hits);
+    json_web_tokens(text, &mut hits);
+    passwords_in_urls(text, &mut hits);
+    hits.sort_by_key(|hit| hit.span.start);
+    hits
+}
+
+fn private_keys(text: &str, hits: &mut Vec<Hit>) {
+    for (at, begin) in text.match_indices("-----BEGIN ") {
+        let rest = &text[at + begin.len()..];
+        // The label ends in the same line; the longest known has 21 characters.
+        let Some(end) = rest.bytes().take(64).position(|byte| byte == b'-') else {
+            continue;
+        };
+        let label = rest.get(..end).unwrap_or_default();
+        if label.ends_with("PRIVATE KEY") || label.ends_with("PRIVATE KEY BLOCK") {
+            let close = rest.find("-----END ").unwrap_or(end);
+            hits.push(Hit {
+                span: at..at + begin.len() + close,
+                what: "a private key",
+            });
+        }
+    }
+}
+
+fn json_web_tokens(text: &str, hits: &mut Vec<Hit>) {
+    let part = |from: usize| {
+        let bytes = text.as_bytes().get(from..).unwrap_or_default();
+        from + bytes.iter().take_while(|byte| wide(**byte)).count()
+    };
+    for (at, _) in text.match_indices("eyJ") {
+        if at > 0 && wide(text.as_bytes()[at - 1]) {
+            continue;
+        }
+        let head = part(at);
+        if !text[head..].starts_with(".eyJ") {
+            continue;
+        }
+        let body = part(head + 1);
+        let end = part(body + 1);
+        if text[body..].starts_with('.') && head - at >= 10 && body - head >= 10 && end - body > 10
+        {
+            hits.push(Hit {
+                span: at..end,
+                what: "a JSON web token",
+            });
+        }
+    }
+}
+
+fn passwords_in_urls(text: &str, hits: &mut Vec<Hit>) {
+    for (at, _) in text.match_indices("://") {
+        let start = at + 3;
+        let rest = &text[start..];
+        let authority = rest.find(|c: char| c.is_whitespace() || "/?#\"'`<>,;)".contains(c));
+        let authority = &rest[..authority.unwrap_or(rest.len())];
+        let Some((user, _)) = authority.rsplit_once('@') else {
+            continue;
+        };
+        let Some((_, password)) = user.split_once(':') else {
+            continue;
+        };
+        if !is_reference(password) && !is_ordinary_word(password) {
+            let before = text.as_bytes()[..at].iter().rev();
+            let scheme = before
+                .take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'+')
+                .count();
+            hits.push(Hit {
+                span: at - scheme..start + user.len(),
+                what: "a password in a URL",
+            });
+        }
+    }
+}

@@ -40,9 +40,9 @@ pub(crate) struct Inner {
     pub(crate) tasks: Vec<Envelope>,
     /// Results of tasks, in the order in which they came, repeats too.
     pub(crate) results: Vec<TaskResult>,
-    /// Results are not taken; how many weren't.
+    /// Results are not taken; those that weren't.
     pub(crate) results_lost: bool,
-    pub(crate) results_refused: u64,
+    pub(crate) results_refused: Vec<TaskResult>,
     pub(crate) reverts: Vec<Envelope>,
     /// Joining hosts are told that they are of the last environment.
     pub(crate) gated: bool,
@@ -234,7 +234,7 @@ async fn reports(
 async fn results(State(fake): State<Fake>, Json(request): Json<ResultsRequest>) -> Response {
     let mut inner = fake.inner();
     if inner.results_lost {
-        inner.results_refused += 1;
+        inner.results_refused.extend(request.results);
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
     inner.results.extend(request.results);

@@ -70,13 +70,12 @@ impl Server {
                 connections.fetch_add(1, Ordering::SeqCst);
                 let (manner, tls) = (manner.clone(), tls.clone());
                 tokio::spawn(async move {
-                    match tls {
-                        // A client that doesn't like the certificate hangs up.
-                        Some(tls) => match tls.accept(stream).await {
-                            Ok(stream) => serve(manner, stream).await,
-                            Err(_) => {}
-                        },
-                        None => serve(manner, stream).await,
+                    let Some(tls) = tls else {
+                        return serve(manner, stream).await;
+                    };
+                    // A client that doesn't like the certificate hangs up.
+                    if let Ok(stream) = tls.accept(stream).await {
+                        serve(manner, stream).await;
                     }
                 });
             }

@@ -189,22 +189,20 @@ impl Ledger {
                 gates,
                 reason,
                 ..
-            } => {
-                if self.wanted.wants(&service, at) && self.room() {
-                    let glass = Glass {
-                        at,
-                        break_glass: id,
-                        service,
-                        gates,
-                        by: by.name,
-                        reason,
-                        confirmed_by: None,
-                        used_by: Vec::new(),
-                        reviewed_by: None,
-                        review: None,
-                    };
-                    self.glasses.insert(id, glass);
-                }
+            } if self.wanted.wants(&service, at) && self.room() => {
+                let glass = Glass {
+                    at,
+                    break_glass: id,
+                    service,
+                    gates,
+                    by: by.name,
+                    reason,
+                    confirmed_by: None,
+                    used_by: Vec::new(),
+                    reviewed_by: None,
+                    review: None,
+                };
+                self.glasses.insert(id, glass);
             }
             Event::BreakGlassConfirmed { id, by } => {
                 if let Some(glass) = self.glasses.get_mut(&id) {

@@ -230,7 +230,9 @@ mod tests {
 
     #[test]
     fn sixty_columns() {
-        check(Some(60), expect![[r#"
+        check(
+            Some(60),
+            expect![[r#"
               ok    checks         schema, 4 policies, 2 guards
               ok    compatibility  with 2 classes of hosts
               ok    test           2 hosts, healthy, baked 2 s     4.1 s
@@ -245,12 +247,15 @@ mod tests {
                                    plimsoll approve 7
               -     freeze
                     attestation
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
     fn eighty_columns() {
-        check(Some(80), expect![[r#"
+        check(
+            Some(80),
+            expect![[r#"
               ok    checks         schema, 4 policies, 2 guards
               ok    compatibility  with 2 classes of hosts
               ok    test           2 hosts, healthy, baked 2 s                         4.1 s
@@ -262,12 +267,15 @@ mod tests {
               wait  approval       needs 1 person other than ada: plimsoll approve 7     3 s
               -     freeze
                     attestation
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
     fn a_hundred_and_twenty_columns() {
-        check(Some(120), expect![[r#"
+        check(
+            Some(120),
+            expect![[r#"
               ok    checks         schema, 4 policies, 2 guards
               ok    compatibility  with 2 classes of hosts
               ok    test           2 hosts, healthy, baked 2 s                                 4.1 s
@@ -279,12 +287,15 @@ mod tests {
               wait  approval       needs 1 person other than ada: plimsoll approve 7             3 s
               -     freeze
                     attestation
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
     fn pipes_get_whole_lines() {
-        check(None, expect![[r#"
+        check(
+            None,
+            expect![[r#"
               ok    checks         schema, 4 policies, 2 guards
               ok    compatibility  with 2 classes of hosts
               ok    test           2 hosts, healthy, baked 2 s                             4.1 s
@@ -295,7 +306,8 @@ mod tests {
               wait  approval       needs 1 person other than ada: plimsoll approve 7         3 s
               -     freeze
                     attestation
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]

@@ -251,11 +251,14 @@ impl Told {
                 .rule
                 .as_deref()
                 .map_or(String::new(), |rule| format!("{rule}: "));
-            let word = paint(Paint::Red, "rolling back");
-            self.line(format!(
-                "  {word} ({}) {rule}{}",
-                rollback.by, rollback.reason
-            ));
+            let look = Look::stdout();
+            let words = format!("rolling back ({}) {rule}{}", rollback.by, rollback.reason);
+            for (index, line) in look.fit(&words, 4).into_iter().enumerate() {
+                let indent = if index == 0 { 2 } else { 4 };
+                let red = look.paint(Paint::Red, "rolling back");
+                let line = line.replacen("rolling back", &red, 1);
+                self.line(format!("{:indent$}{line}", ""));
+            }
         }
         for stage in &release.stages {
             for host in stage.waves.iter().flat_map(|wave| &wave.hosts) {
@@ -295,6 +298,8 @@ impl Told {
                     || w.contains("applies it")
                     || w.contains("confirming")
             });
+        // What a gate waits for stands in its own line.
+        let settled = settled || !self.open_gates(release).is_empty();
         if self.bar.is_none() && news.is_some() && news != known && !settled {
             let reason = release.waiting.clone().unwrap_or_default();
             self.line(paint(Paint::Dim, format!("  {:<16} {reason}", "waiting")));
@@ -323,11 +328,15 @@ impl Told {
         let took = release
             .ended_at
             .map_or(Millis(0), |at| Millis::between(release.proposed_at, at));
-        println!(
-            "release {} of {} is {word} after {took}; {}",
-            release.id,
-            release.service,
-            exposure_line(release)
+        let head = format!(
+            "release {} of {} is {word} after {took}; ",
+            release.id, release.service
         );
+        let exposure = exposure_line(release);
+        let used = head.chars().count() - (word.len() - release.state.to_string().len());
+        match Look::stdout().width {
+            Some(width) if used + exposure.len() > width => println!("{head}\n  {exposure}"),
+            Some(_) | None => println!("{head}{exposure}"),
+        }
     }
 }

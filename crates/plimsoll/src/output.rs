@@ -102,6 +102,7 @@ impl Failure {
         } else {
             "error"
         };
+        // Not folded: messages have lines of their own, and next steps are for copying.
         eprintln!("{}: {}", paint_err(Paint::Red, word), self.message);
         if let Some(next) = &self.next {
             eprintln!("{} {next}", paint_err(Paint::Cyan, "next:"));

@@ -10,8 +10,6 @@ use wire::api::{BreakGlassView, FreezeView, ReleaseState, ReleaseView, WaveState
 
 use crate::checklist;
 use crate::commands::emergency::standing;
-use check::render::harmless;
-
 use crate::look::Look;
 use crate::output::{Paint, paint};
 
@@ -39,35 +37,74 @@ pub(crate) fn led(lead: &str, text: &str, look: Look) -> Vec<String> {
     std::iter::once(head).chain(rest).collect()
 }
 
-/// An option's change: `limits.threads  8 -> 1`.
-pub(crate) fn change(risk: &Risk) -> String {
-    let side = |value: &Option<String>| {
-        value
-            .as_deref()
-            .map_or_else(|| "nothing".to_owned(), harmless)
-    };
-    format!("{} -> {}", side(&risk.before), side(&risk.after))
+/// A word, and after it text that is for copying: never folded, so that a terminal wraps it whole.
+pub(crate) fn led_whole(lead: &str, text: impl std::fmt::Display) -> Vec<String> {
+    vec![format!("{lead:<LEAD$}{text}")]
 }
 
-/// Where a high-risk option is.
-pub(crate) fn place(risk: &Risk) -> String {
-    match (&risk.file, risk.at.as_str()) {
-        (Some(file), at) => format!("{file} {}", harmless(at)).trim_end().to_owned(),
-        (None, _) => "the whole bundle".to_owned(),
+/// Leaves of an option that are told one by one; of more the whole is shown.
+const LEAVES_MAX: usize = 8;
+
+/// What a high-risk change does: where, before, after. Of tables only what differs.
+fn changes(risk: &Risk) -> Vec<(String, Option<String>, Option<String>)> {
+    let whole = || vec![(risk.at.clone(), risk.before.clone(), risk.after.clone())];
+    let table = |text: &Option<String>| {
+        let value = serde_json::from_str::<serde_json::Value>(text.as_deref()?).ok()?;
+        value.is_object().then_some(value)
+    };
+    // What was cut short is no JSON any more, and is shown as it came.
+    let (Some(before), Some(after)) = (table(&risk.before), table(&risk.after)) else {
+        return whole();
+    };
+    let mut leaves = std::collections::BTreeMap::new();
+    spread(&risk.at, &before, &mut |at, value| {
+        leaves.entry(at).or_insert((None, None)).0 = Some(value);
+    });
+    spread(&risk.at, &after, &mut |at, value| {
+        leaves.entry(at).or_insert((None, None)).1 = Some(value);
+    });
+    let changed: Vec<_> = leaves
+        .into_iter()
+        .filter(|(_, (before, after))| before != after)
+        .map(|(at, (before, after))| (at, before, after))
+        .collect();
+    if changed.is_empty() || changed.len() > LEAVES_MAX {
+        return whole();
+    }
+    changed
+}
+
+/// Every leaf of a table with its pointer.
+fn spread(at: &str, value: &serde_json::Value, leaf: &mut impl FnMut(String, String)) {
+    match value.as_object() {
+        Some(table) if !table.is_empty() => {
+            for (key, value) in table {
+                let key = key.replace('~', "~0").replace('/', "~1");
+                spread(&format!("{at}/{key}"), value, leaf);
+            }
+        }
+        Some(_) | None => leaf(at.to_owned(), value.to_string()),
     }
 }
 
-/// High-risk options, two lines each: what and why.
+/// High-risk options: where, what it was, what it becomes, and why that is high risk.
 pub(crate) fn risk_lines(risks: &[Risk], look: Look) -> Vec<String> {
     let mut lines = Vec::new();
     for (index, risk) in risks.iter().enumerate() {
-        let lead = if index == 0 { "high risk" } else { "" };
-        lines.extend(led(
-            lead,
-            &format!("{}: {}", place(risk), change(risk)),
-            look,
-        ));
-        lines.extend(led("", &risk.why, look));
+        let mut lead = if index == 0 { "high risk" } else { "" };
+        let file = risk
+            .file
+            .as_ref()
+            .map_or_else(|| "the whole bundle".to_owned(), ToString::to_string);
+        for (at, before, after) in changes(risk) {
+            let place = format!("{file} {at}");
+            lines.extend(led(lead, place.trim_end(), look));
+            lead = "";
+            let side = |value: Option<String>| value.unwrap_or_else(|| "nothing".to_owned());
+            let change = format!("  {} -> {}", side(before), side(after));
+            lines.extend(led("", &change, look));
+        }
+        lines.extend(led("", &format!("  {}", risk.why), look));
     }
     lines
 }
@@ -121,7 +158,7 @@ fn has_gates(release: &ReleaseView) -> bool {
 }
 
 /// What a release passes on its way, with its heading; empty when nothing is demanded.
-pub(crate) fn gate_lines(release: &ReleaseView, now: Timestamp, look: Look) -> Vec<String> {
+fn gate_lines(release: &ReleaseView, now: Timestamp, look: Look) -> Vec<String> {
     if !has_gates(release) {
         return Vec::new();
     }
@@ -267,4 +304,41 @@ pub(crate) fn progress(release: &ReleaseView) -> (u64, u64) {
         };
     }
     (done, all.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    #[test]
+    fn of_a_table_only_what_differs_is_told() {
+        let risk = Risk {
+            file: Some("service.toml".parse().unwrap()),
+            at: "/auth".into(),
+            why: "a wrong address stops every request".into(),
+            before: Some(r#"{"test":{"address":"a:1"},"production":{"address":"b:1"}}"#.into()),
+            after: Some(r#"{"test":{"address":"a:1"},"production":{"address":"c:1"}}"#.into()),
+        };
+        let cut = Risk {
+            before: Some("{\"test\":{\"addr…".into()),
+            after: None,
+            ..risk.clone()
+        };
+        let look = Look {
+            width: Some(60),
+            colour: false,
+        };
+        let lines = risk_lines(&[risk, cut], look);
+        expect![[r#"
+            high risk        service.toml /auth/production/address
+                             "b:1" -> "c:1"
+                             a wrong address stops every request
+                             service.toml /auth
+                             {"test":{"addr… -> nothing
+                             a wrong address stops every request
+        "#]]
+        .assert_eq(&(lines.join("\n") + "\n"));
+    }
 }

@@ -251,10 +251,8 @@ impl Auditor {
                 environment,
                 attestation,
                 ..
-            } => {
-                if self.is_last(&environment) {
-                    self.opened(at, release, &environment, attestation.as_ref());
-                }
+            } if self.is_last(&environment) => {
+                self.opened(at, release, &environment, attestation.as_ref());
             }
             // It can open nothing more: what is known of it is not needed again.
             Event::ReleaseGood { release, .. } | Event::RollbackCompleted { release, .. } => {

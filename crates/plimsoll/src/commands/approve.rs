@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use model::refusal::Code;
-use model::{Bundle, Digest, GateState, Millis, Refusal};
+use model::{Bundle, Digest, EnvironmentName, GateState, Millis, Refusal};
 use wire::Client;
 use wire::api::{ApproveRequest, ReleaseView};
 use wire::client::Fetched;
@@ -19,7 +19,7 @@ use crate::cli::{ApproveArgs, Ask};
 use crate::connect;
 use crate::look::Look;
 use crate::output::{self, Failure, Paint, paint};
-use crate::words::{self, led};
+use crate::words::{self, led, led_whole};
 
 pub(crate) async fn approve(args: ApproveArgs, ask: &Ask) -> Result<ExitCode, Failure> {
     let json = args.json;
@@ -114,11 +114,11 @@ fn shown(release: &ReleaseView, bundle: &Bundle, now: Timestamp, look: Look) -> 
     )];
     lines.extend(led("author", &release.author, look));
     lines.extend(led("message", &release.message, look));
-    lines.extend(led("bundle", &release.digest.to_string(), look));
+    lines.extend(led_whole("bundle", release.digest));
     let base = release
         .base
         .map_or_else(|| "nothing".to_owned(), |base| base.to_string());
-    lines.extend(led("replaces", &base, look));
+    lines.extend(led_whole("replaces", base));
     lines.extend(words::risk_lines(&release.risks, look));
     for (index, warning) in release.warnings.iter().enumerate() {
         let lead = if index == 0 { "warned of" } else { "" };
@@ -132,9 +132,17 @@ fn shown(release: &ReleaseView, bundle: &Bundle, now: Timestamp, look: Look) -> 
         );
         lines.extend(led("way back", &back, look));
     }
-    for (environment, stage) in &bundle.plan.stages {
+    // In the order in which the release passes them, as far as that is known yet.
+    let stages = &bundle.plan.stages;
+    let passed = |name: &EnvironmentName| {
+        let mut stages = release.stages.iter();
+        stages.any(|stage| stage.environment == *name)
+    };
+    let (first, later): (Vec<_>, Vec<_>) = stages.iter().partition(|(name, _)| passed(name));
+    for (environment, stage) in first.into_iter().chain(later) {
+        let s = if stage.waves.len() == 1 { "" } else { "s" };
         let plan = format!(
-            "{} waves, bakes {} each, at least {} requests, failure budget {}",
+            "{} wave{s}, at least {} and {} requests each, failure budget {}",
             stage.waves.len(),
             stage.bake_ms,
             stage.requests_min,

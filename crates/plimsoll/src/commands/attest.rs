@@ -19,10 +19,13 @@ use crate::commands::approve;
 use crate::connect;
 use crate::look::Look;
 use crate::output::{self, Failure, Paint, REFUSED};
-use crate::words::{self, led};
+use crate::words::{self, led, led_whole};
 
 /// Longest envelope file: one with every probe of a large fleet's record.
 const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// What a key is worth that nobody brought along.
+pub(crate) const OWN_WORD: &str = "The key is the control plane's own word: compare it with the one that your hosts pinned (control.key in an agent's state folder), or name that with --key.";
 
 pub(crate) async fn attest(args: AttestArgs, ask: &Ask) -> Result<ExitCode, Failure> {
     match args.what {
@@ -71,7 +74,7 @@ fn told(
     for subject in &statement.subject {
         for (algorithm, digest) in &subject.digest {
             let about = format!("{} {algorithm}:{digest}", subject.name);
-            lines.extend(led("about", &about, look));
+            lines.extend(led_whole("about", about));
         }
     }
     let base = predicate
@@ -82,19 +85,18 @@ fn told(
     } else {
         predicate.approved_by.join(", ")
     };
-    for (lead, text) in [
-        ("release", predicate.release.to_string()),
-        ("for hosts on", base),
-        ("under rules", predicate.check_set.to_string()),
-        ("tested in", predicate.environment.to_string()),
-        ("evidence", predicate.evidence.to_string()),
-        ("approved by", approved),
-        ("issued", words::moment(predicate.issued_at, now)),
-        ("expires", words::moment(predicate.expires_at, now)),
-        ("signed by", answer.control_key.clone()),
-    ] {
-        lines.extend(led(lead, &text, look));
-    }
+    lines.extend(led_whole("release", predicate.release));
+    lines.extend(led_whole("for hosts on", base));
+    lines.extend(led_whole("under rules", predicate.check_set));
+    lines.extend(led_whole("tested in", predicate.environment));
+    lines.extend(led_whole("evidence", predicate.evidence));
+    lines.extend(led("approved by", &approved, look));
+    lines.extend(led_whole("issued", words::moment(predicate.issued_at, now)));
+    lines.extend(led_whole(
+        "expires",
+        words::moment(predicate.expires_at, now),
+    ));
+    lines.extend(led_whole("signed by", &answer.control_key));
     lines.extend(evidence(&answer.record, look));
     let stands = match &answer.void {
         Some(why) => look.paint(Paint::Yellow, &format!("counts no longer: {why}")),
@@ -186,18 +188,12 @@ async fn verify(
             } else {
                 ("FAIL", Paint::Red)
             };
-            let mut lines = look.fit(&one.detail, 20).into_iter();
-            let first = lines.next().unwrap_or_default();
-            println!("  {}  {:<11} {first}", look.paint(paint, word), one.what);
-            for line in lines {
-                println!("{:20}{line}", "");
-            }
+            // Whole: what is in it is for copying and comparing.
+            let detail = check::render::harmless(&one.detail);
+            println!("  {}  {:<11}{detail}", look.paint(paint, word), one.what);
         }
         if !given {
-            let words = format!(
-                "The key is the control plane's own word: compare it with the one that your hosts pinned. {key}"
-            );
-            for line in look.fit(&words, 0) {
+            for line in look.fit(OWN_WORD, 0) {
                 println!("{line}");
             }
         }

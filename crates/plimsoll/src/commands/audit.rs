@@ -13,6 +13,7 @@ use wire::{Client, PublicKey};
 use crate::audit::verify::{Auditor, Fault};
 use crate::audit::{Change, ENTRIES_MAX, Entry, Glass, Ledger, Outcome, Wanted};
 use crate::cli::{Ask, AuditArgs, AuditCommand};
+use crate::commands::attest::OWN_WORD;
 use crate::connect;
 use crate::look::Look;
 use crate::output::{self, Failure, Paint, REFUSED};
@@ -277,10 +278,8 @@ async fn verify(
             println!("{line}");
         }
         if !given {
-            let words = format!(
-                "The key is the control plane's own word; compare it with the one that your hosts pinned: {key}"
-            );
-            for line in look.fit(&words, 0) {
+            println!("{:<w$}{key}", "key", w = words::LEAD);
+            for line in look.fit(OWN_WORD, 0) {
                 println!("{line}");
             }
         }

@@ -138,7 +138,7 @@ fn advise(project: &Project, pack: &Pack, answer: &CheckAnswer) {
         }
     }
     if let Some(words) = other_rules(project, pack, answer) {
-        for line in words::led(&paint(Paint::Yellow, "rules"), &words, look) {
+        for line in words::led("rules", &words, look) {
             println!("{line}");
         }
     }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use jiff::Timestamp;
+use model::GateState;
 use wire::api::StatusView;
 
 use crate::cli::{Ask, JsonArgs};
@@ -55,7 +56,10 @@ pub(crate) async fn status(args: JsonArgs, ask: &Ask) -> Result<ExitCode, Failur
             paint(Paint::Bold, service.name.as_str())
         );
         if let Some(release) = &service.active {
-            for line in words::release_lines(release, Look::stdout().less(2)) {
+            let mut release = release.clone();
+            // At a glance what is not demanded is not in the way; `releases show` has it.
+            release.gates.retain(|gate| gate.state != GateState::Off);
+            for line in words::release_lines(&release, Look::stdout().less(2)) {
                 println!("  {line}");
             }
         }

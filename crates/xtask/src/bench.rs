@@ -1,5 +1,7 @@
 //! `cargo xtask bench journal`: how fast the journal is, and what an idle server costs.
 
+mod check;
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
+
+pub use check::check;
 
 /// Odd, so that the median is a start that happened.
 const STARTS: usize = 5;

@@ -106,6 +106,8 @@ struct E2eOptions {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Bench {
+    /// Static checks of a large configuration, beside other programs
+    Check,
     /// Appends to the journal, and what an idle server costs
     Journal,
 }
@@ -117,6 +119,7 @@ fn main() -> ExitCode {
         Task::Sim(options) => sim(&options).check(),
         Task::E2e(options) => e2e(&options),
         Task::Bench { name, json } => match name {
+            Bench::Check => bench::check(json),
             Bench::Journal => bench::journal(json),
         },
         Task::Goldens { update } => goldens(update),

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use check::compat::{self, Deployed, Place};
+use check::compat::{self, Place};
 use model::gate::Demand;
 use model::{
     Bundle, CheckSet, Digest, EnvironmentName, Finding, Gate, GateLook, HostName, ReleaseId,
@@ -265,18 +265,12 @@ fn checks_words(rules: &CheckSet, release: &Release) -> String {
 }
 
 fn compatibility_words(state: &State, release: &Release) -> String {
-    let deployed: usize = places(state, &release.service)
-        .iter()
-        .map(|place| place.deployed.len())
-        .sum();
-    match deployed {
-        0 => "nothing else is deployed, as far as is declared".into(),
-        _ => {
-            let places = places(state, &release.service);
-            let labels: Vec<&str> = places.iter().map(|place| place.label.as_str()).collect();
-            format!("with what is deployed on {}", labels.join(", "))
-        }
+    let places = places(state, &release.service);
+    if places.iter().all(|place| place.deployed.is_empty()) {
+        return "nothing else is deployed, as far as is declared".into();
     }
+    let labels: Vec<&str> = places.iter().map(|place| place.label.as_str()).collect();
+    format!("with what is deployed on {}", labels.join(", "))
 }
 
 /// Where a release of the service stands at each gate.
@@ -291,52 +285,10 @@ pub fn compatibility(state: &State, bundle: &Bundle) -> Vec<Finding> {
     compat::compatible(bundle, &places, &state.topology.catalog)
 }
 
-/// Classes of hosts that run the service, with all that is deployed on them besides.
+/// Classes of hosts that run the service, with all that is deployed on them.
 fn places(state: &State, service: &ServiceName) -> Vec<Place> {
-    let mut places: BTreeMap<String, BTreeMap<_, Deployed>> = BTreeMap::new();
-    for environment in &state.topology.environments {
-        for host in state.topology.hosts_of(&environment.name, service) {
-            let label = match &host.class {
-                Some(class) => format!("{} (class {class})", environment.name),
-                None => environment.name.to_string(),
-            };
-            let deployed = places.entry(label).or_default();
-            let class = host.class.as_ref();
-            let facts = class.and_then(|name| Some((name, state.topology.classes.get(name)?)));
-            for (class, (name, facts)) in facts
-                .into_iter()
-                .flat_map(|(class, facts)| facts.packages.iter().map(move |it| (class, it)))
-            {
-                deployed.entry(name.clone()).or_insert_with(|| Deployed {
-                    name: name.clone(),
-                    facts: facts.clone(),
-                    origin: format!("class {class}"),
-                });
-            }
-            for other in host.services.keys().filter(|other| *other != service) {
-                let good = state.good(other).and_then(|good| state.bundles.get(&good));
-                for (name, entry) in good.iter().flat_map(|bundle| &bundle.packages) {
-                    deployed.entry(name.clone()).or_insert_with(|| Deployed {
-                        name: name.clone(),
-                        facts: model::PackageFacts {
-                            version: entry.version.clone(),
-                            requires: entry.requires.clone(),
-                            conflicts: entry.conflicts.clone(),
-                            provides: entry.provides.clone(),
-                        },
-                        origin: format!("service {other}"),
-                    });
-                }
-            }
-        }
-    }
-    let places = places.into_iter();
-    places
-        .map(|(label, deployed)| Place {
-            label,
-            deployed: deployed.into_values().collect(),
-        })
-        .collect()
+    let good = |other: &ServiceName| state.bundles.get(&state.good(other)?);
+    compat::places(&state.topology, service, good)
 }
 
 /// What is to be signed: releases that passed everything and have no attestation yet.

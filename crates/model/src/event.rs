@@ -87,10 +87,6 @@ pub enum RollbackCause {
 }
 
 /// A fact.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "events are handled one by one, never in bulk"
-)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event {

@@ -320,11 +320,9 @@ impl Release {
                 round,
                 probes,
                 ..
-            } => {
-                if *round == self.seen.round {
-                    let probes = (at, probes.clone());
-                    self.seen.probes.insert(host.clone(), probes);
-                }
+            } if *round == self.seen.round => {
+                let probes = (at, probes.clone());
+                self.seen.probes.insert(host.clone(), probes);
             }
             Event::RecheckStarted { .. } => {
                 self.seen.round += 1;

@@ -158,7 +158,11 @@ pub(crate) async fn start(
 }
 
 async fn fold(journal: &Journal) -> Result<(State, Seq), String> {
-    let words = |error: &dyn std::error::Error| error.to_string();
+    let words = |error: &dyn std::error::Error| {
+        let causes = std::iter::successors(Some(error), |error| error.source());
+        let causes: Vec<String> = causes.map(ToString::to_string).collect();
+        causes.join(": ")
+    };
     let snapshot = journal
         .load_snapshot(STATE_FORMAT)
         .await

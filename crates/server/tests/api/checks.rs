@@ -197,15 +197,11 @@ async fn a_manifest_says_no_less_than_its_packages() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_manifest_that_lies_about_lengths_is_refused() {
     let server = Server::start_with(ruled()).await;
-    for announced in [0, 11, 13, u64::MAX >> 30] {
+    for announced in [0, 11, 13, 1 << 20] {
         let mut bundle = server.upload("threads = 2\n").await;
         bundle.files.values_mut().next().unwrap().size_bytes = announced;
         let refused = refusal(propose(&server, &bundle).await);
-        assert_eq!(
-            refused.code == Code::BadBlob || refused.code == Code::InvalidBundle,
-            true,
-            "{announced}: {refused:?}"
-        );
+        assert_eq!(refused.code, Code::BadBlob, "{announced}: {refused:?}");
     }
     server.stop().await;
 }

@@ -295,7 +295,11 @@ struct Doctor(Connection);
 
 impl Doctor {
     fn of(data: &Path) -> Doctor {
-        Doctor(Connection::open(data.join("journal.db")).unwrap())
+        let connection = Connection::open(data.join("journal.db")).unwrap();
+        // Who can write to the file can do without the journal's own guards, too.
+        let guards = "DROP TRIGGER event_is_never_changed; DROP TRIGGER event_is_never_deleted";
+        connection.execute_batch(guards).unwrap();
+        Doctor(connection)
     }
 
     fn events(&self) -> Vec<(i64, Value)> {
@@ -405,15 +409,21 @@ async fn ordered_into_production(server: &Server) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_changed_row_stops_the_start() {
+async fn a_changed_row_changes_nothing_or_stops_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    let (server, _, _) = attested(&data).await;
+    let (server, _, id) = attested(&data).await;
     server.stop().await;
     let doctor = Doctor::of(&data);
     let (seq, mut passed) = doctor.newest(|event| event["type"] == "test_passed");
     passed["record"]["waived"] = json!(["references"]);
     doctor.put(seq, &passed);
+    // What was folded before is kept in a snapshot; the row is not looked at again.
+    let server = Server::with(config(&data)).await;
+    let record = server.operator.attestation(id).await.unwrap().record;
+    assert!(record.waived.is_empty());
+    server.stop().await;
+    doctor.0.execute("DELETE FROM snapshot", []).unwrap();
     drop(doctor);
     let words = refused_start(config(&data)).await;
     assert!(words.contains(&seq.to_string()), "{words}");

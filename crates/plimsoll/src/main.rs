@@ -29,6 +29,7 @@ use crate::output::Failure;
 
 fn main() -> ExitCode {
     wire::install_crypto();
+    end_with_reader();
     end_with_parent();
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
@@ -48,6 +49,23 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) => failure.report(),
     }
+}
+
+/// `plimsoll audit | head` ends when its reader does, without a word: printing
+/// to a closed pipe is no fault of ours.
+fn end_with_reader() {
+    /// What a shell reports of a program that ended by SIGPIPE.
+    const NO_READER: i32 = 141;
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let words = panic.payload().downcast_ref::<String>();
+        if words
+            .is_some_and(|it| it.starts_with("failed printing to") && it.contains("Broken pipe"))
+        {
+            std::process::exit(NO_READER);
+        }
+        usual(panic);
+    }));
 }
 
 /// Quickstart and drills start many processes; none may outlive them, not

@@ -194,7 +194,9 @@ impl Told {
         for gate in checklist::with_next_steps(&release.gates, release.id) {
             let before = self.gates.insert(gate.gate, gate.state);
             let settled = match gate.state {
-                GateState::Passed | GateState::Failed | GateState::Waived => true,
+                GateState::Failed => true,
+                // What turned back passes nothing any more.
+                GateState::Passed | GateState::Waived => release.rollback.is_none(),
                 // On terminals it stands above the bar for as long as it waits.
                 GateState::Waiting => self.bar.is_none(),
                 GateState::Off | GateState::Pending | GateState::Running => false,

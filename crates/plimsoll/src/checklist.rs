@@ -225,7 +225,7 @@ mod tests {
                 assert!(line.chars().count() <= width, "{line}");
             }
         }
-        expected.assert_eq(&(lines.join("\n") + "\n"));
+        expected.assert_eq(&format!("gates\n{}\n", lines.join("\n")));
     }
 
     #[test]
@@ -233,6 +233,7 @@ mod tests {
         check(
             Some(60),
             expect![[r#"
+            gates
               ok    checks         schema, 4 policies, 2 guards
               ok    compatibility  with 2 classes of hosts
               ok    test           2 hosts, healthy, baked 2 s     4.1 s
@@ -256,6 +257,7 @@ mod tests {
         check(
             Some(80),
             expect![[r#"
+            gates
               ok    checks         schema, 4 policies, 2 guards
               ok    compatibility  with 2 classes of hosts
               ok    test           2 hosts, healthy, baked 2 s                         4.1 s
@@ -276,6 +278,7 @@ mod tests {
         check(
             Some(120),
             expect![[r#"
+            gates
               ok    checks         schema, 4 policies, 2 guards
               ok    compatibility  with 2 classes of hosts
               ok    test           2 hosts, healthy, baked 2 s                                 4.1 s
@@ -296,6 +299,7 @@ mod tests {
         check(
             None,
             expect![[r#"
+            gates
               ok    checks         schema, 4 policies, 2 guards
               ok    compatibility  with 2 classes of hosts
               ok    test           2 hosts, healthy, baked 2 s                             4.1 s

@@ -29,8 +29,6 @@ impl<'a> File<'a> {
         let (roots, flaws) = match (format, broken) {
             (None, _) => (Vec::new(), Vec::new()),
             (Some(_), Some(flaw)) => (Vec::new(), vec![flaw]),
-            // Blank is not broken; whether it may be blank is another question.
-            (Some(_), None) if is_blank(bytes) => (Vec::new(), Vec::new()),
             (Some(format), None) => documents::load(format, text),
         };
         let usable = flaws.is_empty();

@@ -139,6 +139,25 @@ fn schema_errors_are_in_the_lines_of_the_file() {
 }
 
 #[test]
+fn a_blank_document_is_what_its_format_says() {
+    check(
+        &with_schema("service.*", SCHEMA),
+        &[
+            ("service.json", ""),
+            ("service.toml", "# nothing\n"),
+            ("service.yaml", "# nothing\n"),
+        ],
+        None,
+        expect![[r#"
+            deny: service.json:1:1: not JSON: the document ends where a value should be
+            deny: service.toml:1:1: "limits" is missing in the document
+            deny: service.toml:1:1: "listen" is missing in the document
+            deny: service.yaml:1:1: the document must be a map, is null
+        "#]],
+    );
+}
+
+#[test]
 fn alternatives_name_the_nearest() {
     let schema = r#"{"properties": {"store": {"oneOf": [
         {"type": "object", "required": ["path"], "properties": {"path": {"type": "string"}}, "additionalProperties": false},

@@ -38,6 +38,10 @@ pub(super) fn read(text: &str) -> (Vec<Node>, Vec<Flaw>) {
             break;
         }
     }
+    if reader.roots.is_empty() && reader.flaws.is_empty() {
+        // Nothing but white space and comments: that is null to YAML.
+        reader.roots.push(Node::new(0..0, Value::Null));
+    }
     (reader.roots, reader.flaws)
 }
 

@@ -53,6 +53,10 @@ fn tokens_of_known_kinds_in_any_file() {
             "postgres://app:hunter2@db/app".to_owned(),
             "a password in a URL",
         ),
+        (
+            "https://id.internal/x?a=1&access_token=abcdef123".to_owned(),
+            "a secret in a URL",
+        ),
     ] {
         let expected = vec![format!("1:3 {what} stands here in the clear")];
         assert_eq!(found("notes.txt", &format!("# {secret}")), expected);
@@ -140,7 +144,10 @@ fn references_are_fine() {
         );
     }
     assert_eq!(
-        found("a.toml", "url = \"https://app:${PASSWORD}@db\"\n"),
+        found(
+            "a.toml",
+            "url = \"https://app:${PASSWORD}@db/x?token=${T}\"\n"
+        ),
         [""; 0]
     );
 }

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::{is_ordinary_word, is_reference};
+use super::{is_ordinary_word, is_reference, names_secret};
 
 /// Something in a text that has the form of a secret.
 pub(super) struct Hit {
@@ -104,7 +104,7 @@ pub(super) fn strong(text: &str) -> Vec<Hit> {
     }
     private_keys(text, &mut hits);
     json_web_tokens(text, &mut hits);
-    passwords_in_urls(text, &mut hits);
+    secrets_in_urls(text, &mut hits);
     hits.sort_by_key(|hit| hit.span.start);
     hits
 }
@@ -152,27 +152,37 @@ fn json_web_tokens(text: &str, hits: &mut Vec<Hit>) {
     }
 }
 
-fn passwords_in_urls(text: &str, hits: &mut Vec<Hit>) {
+fn secrets_in_urls(text: &str, hits: &mut Vec<Hit>) {
     for (at, _) in text.match_indices("://") {
         let start = at + 3;
+        let ends = |c: char| c.is_whitespace() || "\"'`<>,;)#".contains(c);
         let rest = &text[start..];
-        let authority = rest.find(|c: char| c.is_whitespace() || "/?#\"'`<>,;)".contains(c));
-        let authority = &rest[..authority.unwrap_or(rest.len())];
-        let Some((user, _)) = authority.rsplit_once('@') else {
-            continue;
-        };
-        let Some((_, password)) = user.split_once(':') else {
-            continue;
-        };
-        if !is_reference(password) && !is_ordinary_word(password) {
-            let before = text.as_bytes()[..at].iter().rev();
-            let scheme = before
-                .take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'+')
-                .count();
+        let url = &rest[..rest.find(ends).unwrap_or(rest.len())];
+        let (authority, after) = url.split_at(url.find(['/', '?']).unwrap_or(url.len()));
+        let before = text.as_bytes()[..at].iter().rev();
+        let scheme = before.take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'+');
+        let scheme = scheme.count();
+        let mut hit = |what, end| {
             hits.push(Hit {
-                span: at - scheme..start + user.len(),
-                what: "a password in a URL",
+                span: at - scheme..end,
+                what,
             });
+        };
+        if let Some((user, _)) = authority.rsplit_once('@')
+            && let Some((_, password)) = user.split_once(':')
+            && is_literal(password)
+        {
+            hit("a password in a URL", start + user.len());
+            continue;
+        }
+        let query = after.split_once('?').map_or("", |(_, query)| query);
+        let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        if pairs.any(|(name, value)| names_secret(name) && is_literal(value)) {
+            hit("a secret in a URL", start + url.len());
         }
     }
+}
+
+fn is_literal(text: &str) -> bool {
+    !is_reference(text) && !is_ordinary_word(text)
 }

@@ -46,7 +46,8 @@ pub struct Order {
 pub enum OrderKind {
     /// To a new bundle, commit-confirmed.
     Forward,
-    /// To one that was good. Nothing but signature and fence is checked.
+    /// To one that was good. Signature and fence are checked, and on hosts of the
+    /// last environment that the target was good there or is attested; nothing else.
     Rollback,
 }
 

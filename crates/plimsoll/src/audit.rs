@@ -124,36 +124,8 @@ impl Ledger {
     /// Takes one event.
     pub(crate) fn take(&mut self, at: Timestamp, event: Event) {
         match event {
-            Event::ReleaseProposed {
-                release,
-                service,
-                digest,
-                author,
-                message,
-                checked,
-                break_glass,
-                ..
-            } => {
-                if let Some(glass) = break_glass.and_then(|id| self.glasses.get_mut(&id)) {
-                    glass.used_by.push(release);
-                }
-                let risky = !checked.risks.is_empty() && self.wanted.wants(&service, at);
-                if risky && self.room() {
-                    let change = Change {
-                        at,
-                        release,
-                        service,
-                        digest,
-                        by: author.name,
-                        message,
-                        risks: checked.risks,
-                        approvals: Vec::new(),
-                        break_glass,
-                        outcome: Outcome::OnItsWay,
-                    };
-                    self.changes.insert(release, change);
-                }
-            }
+            Event::ReleaseProposed { .. } => self.proposed(at, event),
+            Event::BreakGlassAsked { .. } => self.asked(at, event),
             Event::Approved {
                 release, by, note, ..
             } => {
@@ -171,39 +143,15 @@ impl Ledger {
                     RollbackCause::Verdict { verdict } => verdict_words(&verdict),
                 };
                 let (by, back_at) = (by.name, None);
-                self.end(
-                    release,
-                    Outcome::SentBack {
-                        at,
-                        by,
-                        why,
-                        back_at,
-                    },
-                );
+                let outcome = Outcome::SentBack {
+                    at,
+                    by,
+                    why,
+                    back_at,
+                };
+                self.end(release, outcome);
             }
             Event::RollbackCompleted { release, .. } => self.back(release, at),
-            Event::BreakGlassAsked {
-                id,
-                by,
-                service,
-                gates,
-                reason,
-                ..
-            } if self.wanted.wants(&service, at) && self.room() => {
-                let glass = Glass {
-                    at,
-                    break_glass: id,
-                    service,
-                    gates,
-                    by: by.name,
-                    reason,
-                    confirmed_by: None,
-                    used_by: Vec::new(),
-                    reviewed_by: None,
-                    review: None,
-                };
-                self.glasses.insert(id, glass);
-            }
             Event::BreakGlassConfirmed { id, by } => {
                 if let Some(glass) = self.glasses.get_mut(&id) {
                     glass.confirmed_by = Some(by.name);
@@ -217,6 +165,70 @@ impl Ledger {
             }
             // Everything else is no word about a high-risk option.
             _ => {}
+        }
+    }
+
+    fn proposed(&mut self, at: Timestamp, event: Event) {
+        let Event::ReleaseProposed {
+            release,
+            service,
+            digest,
+            author,
+            message,
+            checked,
+            break_glass,
+            ..
+        } = event
+        else {
+            return;
+        };
+        if let Some(glass) = break_glass.and_then(|id| self.glasses.get_mut(&id)) {
+            glass.used_by.push(release);
+        }
+        let risky = !checked.risks.is_empty() && self.wanted.wants(&service, at);
+        if risky && self.room() {
+            let change = Change {
+                at,
+                release,
+                service,
+                digest,
+                by: author.name,
+                message,
+                risks: checked.risks,
+                approvals: Vec::new(),
+                break_glass,
+                outcome: Outcome::OnItsWay,
+            };
+            self.changes.insert(release, change);
+        }
+    }
+
+    fn asked(&mut self, at: Timestamp, event: Event) {
+        let Event::BreakGlassAsked {
+            id,
+            by,
+            service,
+            gates,
+            reason,
+            ..
+        } = event
+        else {
+            return;
+        };
+        if self.wanted.wants(&service, at) && self.room() {
+            let glass = Glass {
+                at,
+                break_glass: id,
+                service,
+                gates,
+                by: by.name,
+                reason,
+                confirmed_by: None,
+                used_by: Vec::new(),
+                reviewed_by: None,
+                review: None,
+            };
+            self.glasses.insert(id, glass);
         }
     }
 

@@ -1,3 +1,7 @@
+//! What an audit tells of a history.
+//!
+//! Invariant: events come in the order in which the engine appends them.
+
 use model::gate::Checked;
 use model::{Actor, Bundle, Commands, Plan};
 

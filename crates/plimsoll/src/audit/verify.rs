@@ -3,6 +3,8 @@
 //! Invariant: everything is held against the journal's own words and one key.
 //! What the control plane says of itself elsewhere counts for nothing here.
 
+mod signed;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
@@ -209,32 +211,7 @@ impl Auditor {
     fn event(&mut self, at: Timestamp, event: Event) {
         match event {
             Event::TopologySet { topology, .. } => self.topology = topology,
-            Event::ReleaseProposed {
-                release,
-                service,
-                digest,
-                base,
-                author,
-                checked,
-                break_glass,
-                ..
-            } => {
-                if let Some(id) = break_glass {
-                    self.glass_used(at, id, &service);
-                }
-                let proposed = Proposed {
-                    service,
-                    digest,
-                    base,
-                    author: author.name,
-                    check_set: checked.check_set,
-                    risky: !checked.risks.is_empty(),
-                    break_glass,
-                    tested: None,
-                    approvals: Vec::new(),
-                };
-                self.releases.insert(release, proposed);
-            }
+            Event::ReleaseProposed { .. } => self.proposed(at, event),
             Event::TestPassed {
                 release, record, ..
             } => {
@@ -280,6 +257,37 @@ impl Auditor {
             // No other event lets anything past a gate.
             _ => {}
         }
+    }
+
+    fn proposed(&mut self, at: Timestamp, event: Event) {
+        let Event::ReleaseProposed {
+            release,
+            service,
+            digest,
+            base,
+            author,
+            checked,
+            break_glass,
+            ..
+        } = event
+        else {
+            return;
+        };
+        if let Some(id) = break_glass {
+            self.glass_used(at, id, &service);
+        }
+        let proposed = Proposed {
+            service,
+            digest,
+            base,
+            author: author.name,
+            check_set: checked.check_set,
+            risky: !checked.risks.is_empty(),
+            break_glass,
+            tested: None,
+            approvals: Vec::new(),
+        };
+        self.releases.insert(release, proposed);
     }
 
     fn is_last(&self, environment: &EnvironmentName) -> bool {
@@ -373,7 +381,7 @@ impl Auditor {
             Some(envelope) => match self.statement(release, envelope) {
                 Err(why) => faults.push((Law::Opening, why)),
                 Ok(predicate) => {
-                    let wrong = wrong_in(&predicate, proposed, rules, at);
+                    let wrong = signed::wrong_in(&predicate, proposed, rules, at);
                     faults.extend(wrong.into_iter().map(|what| {
                         let detail =
                             format!("{environment} opened for release {release}, but {what}");
@@ -452,45 +460,6 @@ impl Auditor {
             self.fault(Law::BreakGlass, detail);
         }
     }
-}
-
-/// Everything in what was signed that is not what went to production.
-fn wrong_in(
-    predicate: &Predicate,
-    proposed: &Proposed,
-    rules: Digest,
-    at: Timestamp,
-) -> Vec<String> {
-    let mut wrong = Vec::new();
-    if predicate.base != proposed.base {
-        wrong.push("it was tested against another good bundle".to_owned());
-    }
-    if predicate.check_set != rules {
-        wrong.push("it was tested under other rules than it was checked by".to_owned());
-    }
-    if proposed
-        .tested
-        .is_none_or(|(evidence, _)| evidence != predicate.evidence)
-    {
-        wrong.push("the evidence is not its test's".to_owned());
-    }
-    if predicate.expires_at <= at {
-        wrong.push(format!("its test had expired at {}", predicate.expires_at));
-    }
-    let signed: BTreeSet<&str> = predicate.approved_by.iter().map(String::as_str).collect();
-    let given: BTreeSet<&str> = proposed
-        .approvals
-        .iter()
-        .map(|(by, _)| by.as_str())
-        .collect();
-    let invented: Vec<&str> = signed.difference(&given).copied().collect();
-    if !invented.is_empty() {
-        wrong.push(format!(
-            "it names approvals that nobody gave: {}",
-            invented.join(", ")
-        ));
-    }
-    wrong
 }
 
 #[cfg(test)]

@@ -1,3 +1,7 @@
+//! A history without fault, bent in one place at a time.
+//!
+//! Invariant: whatever is bent is found, and nothing else.
+
 use model::gate::{Checked, Risk, TestRecord};
 use model::{Bundle, CheckSet, Commands, Environment, Plan, ServiceSpec};
 use wire::SecretKey;

@@ -10,8 +10,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use model::{EnvironmentName, Millis};
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
+/// Longest work for one request: no client waits for longer.
+pub const WORK_MAX: Millis = Millis::seconds(60);
 /// Largest configuration file that is read.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
@@ -35,10 +38,11 @@ const CONFIG_BYTES_MAX: u64 = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceConfig {
-    /// Shown in every answer.
+    /// Shown in every answer; never empty.
+    #[serde(deserialize_with = "not_empty")]
     pub version: String,
-    /// How long each API request keeps its thread after authentication.
-    #[serde(default)]
+    /// How long each API request keeps its thread after authentication; at most [`WORK_MAX`].
+    #[serde(default, deserialize_with = "not_for_ever")]
     pub work_ms: Millis,
     /// How long the authentication library waits. Absent, it waits for ever:
     /// the flaw that a wrong address turns into an outage.
@@ -200,6 +204,22 @@ impl ServiceConfig {
     }
 }
 
+fn not_empty<'de, D: Deserializer<'de>>(text: D) -> Result<String, D::Error> {
+    let text = String::deserialize(text)?;
+    match text.trim() {
+        "" => Err(D::Error::custom("must not be empty")),
+        _ => Ok(text),
+    }
+}
+
+fn not_for_ever<'de, D: Deserializer<'de>>(span: D) -> Result<Millis, D::Error> {
+    let span = Millis::deserialize(span)?;
+    match span <= WORK_MAX {
+        true => Ok(span),
+        false => Err(D::Error::custom(format!("at most {}", WORK_MAX.0))),
+    }
+}
+
 /// Line and column of a byte offset, both from 1; columns in characters, as editors count.
 fn position(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
@@ -226,6 +246,22 @@ mod tests {
             missing.unwrap_err().to_string(),
             "api.toml: there is no [auth.production], only test"
         );
+    }
+
+    #[test]
+    fn what_no_service_could_mean_is_refused() {
+        let auth = "[auth.test]\naddress = \"127.0.0.1:9\"\n";
+        for (head, words) in [
+            ("version = \" \"\n", "api.toml:1:11: must not be empty"),
+            (
+                "version = \"1\"\nwork_ms = 60001\n",
+                "api.toml:2:11: at most 60000",
+            ),
+        ] {
+            let error = parse(&format!("{head}{auth}")).unwrap_err();
+            assert_eq!(error, words);
+        }
+        assert!(parse(&format!("version = \"1\"\nwork_ms = 60000\n{auth}")).is_ok());
     }
 
     #[test]

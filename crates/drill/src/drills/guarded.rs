@@ -113,7 +113,12 @@ fn checks(
     vec![
         Check::new(
             "no request of customers failed",
-            format!("{} of {}", report.total.failed, report.total.sent),
+            format!(
+                "{} of {}{}",
+                report.total.failed,
+                report.total.sent,
+                kinds(report)
+            ),
             report.total.failed == 0 && report.total.sent > 0,
         ),
         Check::new(
@@ -139,6 +144,21 @@ fn checks(
             took.is_some_and(|took| took <= REFUSED_WITHIN_S),
         ),
     ]
+}
+
+/// How requests failed, if any did.
+fn kinds(report: &LoadReport) -> String {
+    if report.total.failed == 0 {
+        return String::new();
+    }
+    let failures = &report.failures;
+    format!(
+        " ({} without answer in time, {} without connection, {} with 5xx, {} otherwise)",
+        failures.timeout,
+        failures.connect,
+        failures.server_error,
+        failures.other + failures.generator_full
+    )
 }
 
 /// What `plimsoll push` said in the end, as a refusal; none when the release became good.
@@ -168,7 +188,8 @@ fn refusal(
         .iter()
         .filter(|look| look.state == GateState::Failed);
     let mut words = vec![rollback.reason.clone()];
-    words.extend(failed.clone().map(|look| look.detail.clone()));
+    let details = failed.clone().map(|look| look.detail.clone());
+    words.extend(details.filter(|detail| *detail != rollback.reason));
     let gate = failed.clone().next().map(|look| look.gate.to_string());
     let decided = decision(records, release.id);
     let (at, by) = decided.unwrap_or((answered_at, "plimsoll".into()));

@@ -29,9 +29,12 @@ const FIELDS: [&str; 16] = [
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_address_is_found_before_production() -> Result<()> {
     let outcome = guarded("api-infrastructure", "references").await?;
-    // It passed the test environment first: only production's address is silent.
-    let events = events(&outcome);
-    ensure!(events.contains("test wave 1 passed"), "{outcome:#}");
+    // A production host that was asked says where, and what it saw.
+    let told = outcome["refusal"].as_str().context("refusal")?;
+    ensure!(
+        told.contains("/auth/production/address") && told.contains("seen from web-"),
+        "{outcome:#}"
+    );
     Ok(())
 }
 

@@ -24,8 +24,8 @@ use model::{Commands, HealthCheck, PackageName, Plan, ServiceName, Topology};
 
 use crate::problem::Problems;
 use grammar::{Flaw, quoted};
-pub use resolve::ChecksSource;
 use reader::Reader;
+pub use resolve::ChecksSource;
 
 /// A longer file is refused unread: it is a wrong file, not a project.
 pub const FILE_BYTES_MAX: usize = 1 << 20;

@@ -96,6 +96,9 @@ pub fn render_finding(
     for (index, part) in fold(&head, columns, 2).into_iter().enumerate() {
         // The colours come last, so that they take no room.
         out.push_str(&match part.strip_prefix(place.as_str()) {
+            Some(rest) if index == 0 && place.is_empty() => {
+                format!("{}\n", dress(&paint, rest))
+            }
             Some(rest) if index == 0 => {
                 format!("{}{}\n", paint.bold(&place), dress(&paint, rest))
             }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use model::{Command, Commands, HealthCheck, HealthProbe, Millis, ServiceName, ServiceSpec};
+use model::{
+    Command, Commands, ErrorBudget, HealthCheck, HealthProbe, Millis, ServiceName, ServiceSpec,
+};
 
 use super::fleet::Fleet;
 use super::grammar::{self, Flaw};
@@ -16,6 +18,11 @@ use super::{ServiceSource, checks, packages};
 const COMMAND_DEADLINE: Millis = Millis::seconds(10);
 /// More looks in a row than anybody waits for.
 const THRESHOLD_MAX: u64 = 1000;
+/// Counts are kept minute by minute, for a day.
+const BUDGET_WINDOW_MIN: Millis = Millis::seconds(60);
+const BUDGET_WINDOW_MAX: Millis = Millis::seconds(24 * 3600);
+/// More than any fleet answers in a minute.
+const BUDGET_REQUESTS_MAX: u64 = 1_000_000_000;
 
 type Services = (
     BTreeMap<ServiceName, ServiceSource>,
@@ -66,6 +73,7 @@ fn service(
         "health",
         "plan",
         "tenant_header",
+        "error_budget",
         "requires",
         "checks",
     ];
@@ -105,12 +113,40 @@ fn service(
         plan,
         checks,
     };
+    let error_budget = table
+        .get("error_budget")
+        .and_then(|node| error_budget(node, reader));
     let spec = ServiceSpec {
         tenant_header,
         checks: rules,
-        ..ServiceSpec::default()
+        error_budget,
     };
     Some((source, spec))
+}
+
+/// `{ failed_max = "0.1%", window = "1h", requests_min = 100 }`.
+fn error_budget(node: &Node, reader: &mut Reader<'_>) -> Option<ErrorBudget> {
+    let table = reader.table(
+        node,
+        "error_budget",
+        &["failed_max", "window", "requests_min"],
+    )?;
+    let failed_permille_max = reader
+        .required(table, "an error budget", "failed_max", "\"0.1%\"")
+        .and_then(|node| reader.share(node, "failed_max"));
+    let window_ms = match table.get("window") {
+        Some(node) => reader.duration(node, "window", BUDGET_WINDOW_MIN..=BUDGET_WINDOW_MAX),
+        None => Some(Millis::seconds(3600)),
+    };
+    let requests_min = match table.get("requests_min") {
+        Some(node) => reader.count(node, "requests_min", 1..=BUDGET_REQUESTS_MAX),
+        None => Some(100),
+    };
+    Some(ErrorBudget {
+        failed_permille_max: failed_permille_max?,
+        window_ms: window_ms?,
+        requests_min: requests_min?,
+    })
 }
 
 fn commands(node: &Node, reader: &mut Reader<'_>) -> Commands {

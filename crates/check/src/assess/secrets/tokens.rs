@@ -86,27 +86,44 @@ const TOKENS: &[Token] = &[
 
 pub(super) fn strong(text: &str) -> Vec<Hit> {
     let mut hits = Vec::new();
-    for kind in TOKENS {
-        for (at, _) in text.match_indices(kind.prefix) {
-            let after = &text.as_bytes()[at + kind.prefix.len()..];
-            let length = after.iter().take_while(|byte| (kind.part)(**byte)).count();
-            let inside = at > 0 && wide(text.as_bytes()[at - 1]);
-            // The documentation's own example says so at its end.
-            let example = after[..length].ends_with(b"EXAMPLE");
-            let fits = (kind.chars_min..=kind.chars_max).contains(&length);
-            if !inside && fits && !example {
-                hits.push(Hit {
-                    span: at..at + kind.prefix.len() + length,
-                    what: kind.what,
-                });
-            }
+    for (at, word) in long_words(text) {
+        hits.extend(known_token(at, word));
+        if word.starts_with("eyJ") {
+            hits.extend(json_web_token(at, text));
         }
     }
     private_keys(text, &mut hits);
-    json_web_tokens(text, &mut hits);
     secrets_in_urls(text, &mut hits);
     hits.sort_by_key(|hit| hit.span.start);
     hits
+}
+
+/// Runs of letters, digits, `_` and `-` that are long enough for a token, with
+/// their places: one walk over the text, however many kinds there are.
+fn long_words(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    /// Of all kinds the shortest: the head of a JSON web token.
+    const BYTES_MIN: usize = 10;
+    let words = text.as_bytes().split(|byte| !wide(*byte));
+    let words = words.scan(0, |next, word| {
+        let at = *next;
+        *next += word.len() + 1;
+        Some((at, word.len()))
+    });
+    let words = words.filter(|(_, length)| *length >= BYTES_MIN);
+    words.filter_map(|(at, length)| Some((at, text.get(at..at + length)?)))
+}
+
+fn known_token(at: usize, word: &str) -> Option<Hit> {
+    let kind = TOKENS.iter().find(|kind| word.starts_with(kind.prefix))?;
+    let after = &word.as_bytes()[kind.prefix.len()..];
+    let length = after.iter().take_while(|byte| (kind.part)(**byte)).count();
+    // The documentation's own example says so at its end.
+    let example = after[..length].ends_with(b"EXAMPLE");
+    let fits = (kind.chars_min..=kind.chars_max).contains(&length) && !example;
+    fits.then(|| Hit {
+        span: at..at + kind.prefix.len() + length,
+        what: kind.what,
+    })
 }
 
 fn private_keys(text: &str, hits: &mut Vec<Hit>) {
@@ -127,29 +144,23 @@ fn private_keys(text: &str, hits: &mut Vec<Hit>) {
     }
 }
 
-fn json_web_tokens(text: &str, hits: &mut Vec<Hit>) {
+/// The token that begins at `at`: three parts with dots between them.
+fn json_web_token(at: usize, text: &str) -> Option<Hit> {
     let part = |from: usize| {
         let bytes = text.as_bytes().get(from..).unwrap_or_default();
         from + bytes.iter().take_while(|byte| wide(**byte)).count()
     };
-    for (at, _) in text.match_indices("eyJ") {
-        if at > 0 && wide(text.as_bytes()[at - 1]) {
-            continue;
-        }
-        let head = part(at);
-        if !text[head..].starts_with(".eyJ") {
-            continue;
-        }
-        let body = part(head + 1);
-        let end = part(body + 1);
-        if text[body..].starts_with('.') && head - at >= 10 && body - head >= 10 && end - body > 10
-        {
-            hits.push(Hit {
-                span: at..end,
-                what: "a JSON web token",
-            });
-        }
+    let head = part(at);
+    if !text[head..].starts_with(".eyJ") {
+        return None;
     }
+    let body = part(head + 1);
+    let end = part(body + 1);
+    let long = head - at >= 10 && body - head >= 10 && end - body > 10;
+    (text[body..].starts_with('.') && long).then_some(Hit {
+        span: at..end,
+        what: "a JSON web token",
+    })
 }
 
 fn secrets_in_urls(text: &str, hits: &mut Vec<Hit>) {

@@ -345,3 +345,36 @@ fn health() {
         ));
     }
 }
+
+#[test]
+fn an_error_budget() {
+    let project = good(&GOOD.replacen(
+        "files = \"config\"\n",
+        "files = \"config\"\nerror_budget = { failed_max = \"0.1%\", window = \"6h\" }\n",
+        1,
+    ));
+    let spec = project.topology.services.values().next().unwrap();
+    let budget = spec.error_budget.as_ref().unwrap();
+    assert_eq!(budget.failed_permille_max.get(), 1);
+    assert_eq!(budget.window_ms, model::Millis::seconds(6 * 3600));
+    assert_eq!(budget.requests_min, 100);
+    check_service(
+        "error_budget = { window = \"48h\", requests_min = 0 }",
+        expect![[r#"
+            plimsoll.toml:3:16: `failed_max` is missing in an error budget
+              3 | error_budget = { window = "48h", requests_min = 0 }
+                |                ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+              help: add `failed_max = "0.1%"`
+
+            plimsoll.toml:3:27: `window` is out of range: "48h"
+              3 | error_budget = { window = "48h", requests_min = 0 }
+                |                           ^^^^^
+              help: use "1m" to "24h"
+
+            plimsoll.toml:3:49: `requests_min` is out of range: 0
+              3 | error_budget = { window = "48h", requests_min = 0 }
+                |                                                 ^
+              help: use 1 to 1000000000
+        "#]],
+    );
+}

@@ -101,7 +101,8 @@ fn named(args: &CheckArgs) -> Result<(PathBuf, Option<ServiceName>), Failure> {
 pub(crate) fn folder(project: &Path) -> &Path {
     match project.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
+        // Joined to, it adds nothing: paths are told as they stand in the file.
+        _ => Path::new(""),
     }
 }
 
@@ -290,8 +291,7 @@ fn summary(report: &Report, pack: &Pack, project: &Project) -> String {
     } else {
         ("ok", Paint::Green)
     };
-    let mut parts = vec![findings::count(&report.findings)];
-    parts.push(counted(pack.bundle.files.len(), "file", "files"));
+    let mut parts = vec![counted(pack.bundle.files.len(), "file", "files")];
     parts.push(counted(pack.bundle.packages.len(), "package", "packages"));
     if let Some(spec) = project.topology.services.get(&report.service) {
         let rules = &spec.checks;
@@ -313,9 +313,13 @@ fn summary(report: &Report, pack: &Pack, project: &Project) -> String {
             "high-risk options change",
         ));
     }
-    parts.retain(|part| !part.is_empty() && !part.starts_with("0 "));
+    parts.retain(|part| !part.starts_with("0 "));
+    let found = match findings::count(&report.findings).as_str() {
+        "" => String::new(),
+        found => format!("{found}; "),
+    };
     format!(
-        "{} {}: {}",
+        "{} {}: {found}{}",
         paint(colour, word),
         report.service,
         parts.join(", ")

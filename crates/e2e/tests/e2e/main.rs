@@ -18,6 +18,7 @@ mod ends;
 mod fleet;
 mod forged;
 mod full_disk;
+mod gates;
 mod kills;
 mod people;
 mod plane;

@@ -30,7 +30,7 @@ impl FreezeNow {
     fn words(&self) -> String {
         let until = self
             .until
-            .map_or(String::new(), |until| format!(" until {until}"));
+            .map_or(String::new(), |until| format!(" until {until:.0}"));
         format!(
             "releases of {} are frozen by {}{until}: {}",
             self.scope, self.by, self.reason

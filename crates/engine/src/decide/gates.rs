@@ -276,7 +276,7 @@ pub(super) fn confirm_break_glass(
     if glass.expires_at <= now {
         return Err(Refusal::new(
             Code::NoBreakGlass,
-            format!("break-glass {id} was good until {}", glass.expires_at),
+            format!("break-glass {id} was good until {:.0}", glass.expires_at),
             "Ask for a new one: `plimsoll break-glass ask`.",
         ));
     }

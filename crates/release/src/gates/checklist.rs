@@ -374,7 +374,7 @@ impl List<'_> {
         };
         let began = Some(tested.at);
         if self.serving {
-            let detail = format!("signed, counts until {}", tested.expires_at);
+            let detail = format!("signed, counts until {:.0}", tested.expires_at);
             return between(
                 line(Gate::Attestation, GateState::Passed, detail),
                 began,
@@ -392,7 +392,7 @@ impl List<'_> {
             Some(_) => line(
                 Gate::Attestation,
                 GateState::Passed,
-                format!("signed, counts until {}", tested.expires_at),
+                format!("signed, counts until {:.0}", tested.expires_at),
             ),
             None => line(Gate::Attestation, GateState::Pending, ""),
         }

@@ -179,7 +179,7 @@ pub(crate) async fn freeze(
     let by = bearer.may(&app, Role::Operator)?;
     let scope = scope(&request)?;
     let FreezeRequest { reason, until, .. } = request;
-    let end = until.map_or_else(String::new, |until| format!(" until {until}"));
+    let end = until.map_or_else(String::new, |until| format!(" until {until:.0}"));
     let detail = format!("releases {} are frozen{end}", words(&scope));
     app.control
         .decide(Input::Freeze {

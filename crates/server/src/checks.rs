@@ -419,3 +419,113 @@ pub(crate) async fn usable(topology: &Topology) -> Result<(), Refusal> {
     )
     .with(findings))
 }
+
+#[cfg(test)]
+mod tests {
+    use model::FileEntry;
+    use model::gate::Guard;
+
+    use super::*;
+
+    fn bundle(files: &[(&str, u64)]) -> Bundle {
+        let entries = files.iter().map(|(path, size_bytes)| {
+            let entry = FileEntry {
+                digest: Digest::of(path.as_bytes()),
+                size_bytes: *size_bytes,
+                executable: false,
+            };
+            (path.parse().unwrap(), entry)
+        });
+        Bundle {
+            service: "api".parse().unwrap(),
+            files: entries.collect(),
+            packages: BTreeMap::new(),
+            requires: BTreeMap::new(),
+            commands: model::Commands::default(),
+            health: None,
+            plan: model::Plan::default(),
+        }
+    }
+
+    fn guarded(file: &str) -> CheckSet {
+        CheckSet {
+            guards: vec![Guard {
+                file: file.into(),
+                ..Guard::default()
+            }],
+            ..CheckSet::default()
+        }
+    }
+
+    #[test]
+    fn what_rules_name_comes_first_and_data_is_left_out_aloud() {
+        let rules = guarded("z/*.csv");
+        let named = |path: &BundlePath| names(&rules, path);
+        let all = DOCUMENTS_BYTES_MAX;
+        let files = [
+            ("a.toml", 10),
+            ("data.bin", DOCUMENT_BYTES_MAX + 1),
+            ("z/prices.csv", all - 10),
+        ];
+        let chosen = choose(&bundle(&files), named, DOCUMENT_BYTES_MAX);
+        let paths: Vec<&str> = chosen.paths.iter().map(BundlePath::as_str).collect();
+        assert_eq!(paths, ["z/prices.csv", "a.toml"]);
+        let [finding] = chosen.findings.as_slice() else {
+            panic!("{:?}", chosen.findings);
+        };
+        assert_eq!(finding.file.as_deref(), Some("data.bin"));
+        assert_eq!(finding.severity, Severity::Warn);
+
+        // What a rule names and can't be read is no matter of taste.
+        let files = [("z/old.csv", all), ("z/prices.csv", 1)];
+        let chosen = choose(&bundle(&files), named, DOCUMENT_BYTES_MAX);
+        let denied: Vec<_> = chosen.findings.iter().map(|it| it.severity).collect();
+        assert_eq!(denied, [Severity::Deny]);
+    }
+
+    #[test]
+    fn a_look_counts_only_under_what_it_was_taken_under() {
+        let service: ServiceName = "api".parse().unwrap();
+        let mut state = State::default();
+        let against = Against::of(&state, &service);
+        assert!(
+            !against.holds(&state, &service),
+            "nothing is demanded of the unknown"
+        );
+        let spec = model::ServiceSpec::default();
+        state.topology.services.insert(service.clone(), spec);
+        let against = Against::of(&state, &service);
+        assert!(against.holds(&state, &service));
+        let spec = state.topology.services.get_mut(&service).unwrap();
+        spec.checks = guarded("*.csv");
+        assert!(!against.holds(&state, &service));
+    }
+
+    #[test]
+    fn only_denials_refuse_and_checks_come_before_versions() {
+        let finding = |gate, severity| Finding {
+            gate,
+            severity,
+            file: None,
+            line: 0,
+            column: 0,
+            message: "first line\nsecond line".into(),
+            help: None,
+        };
+        let warned = vec![
+            finding(Gate::Checks, Severity::Warn),
+            finding(Gate::Checks, Severity::Risk),
+        ];
+        assert!(refusal(warned.clone()).is_none());
+        let mut both = warned;
+        both.push(finding(Gate::Compatibility, Severity::Deny));
+        let refused = refusal(both.clone()).unwrap();
+        assert_eq!(refused.code, Code::Incompatible);
+        assert_eq!(refused.message, "first line");
+        both.push(finding(Gate::Checks, Severity::Deny));
+        let refused = refusal(both.clone()).unwrap();
+        assert_eq!(refused.code, Code::ChecksFailed);
+        assert_eq!(refused.message, "first line (and 1 more)");
+        assert_eq!(refused.findings, both);
+    }
+}

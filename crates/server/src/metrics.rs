@@ -176,64 +176,61 @@ fn stopped_at(state: &State, release: &Release) -> Option<Gate> {
     }
 }
 
+/// What has one value: its name, what it says, and what it is now.
+fn gauges(fleet: &Fleet, distrusted: usize) -> [(&'static str, &'static str, i64); 9] {
+    [
+        (
+            "journal_position",
+            "Events in the journal",
+            i64::try_from(fleet.position.0).unwrap_or(i64::MAX),
+        ),
+        (
+            "hosts_enrolled",
+            "Hosts whose agent has joined",
+            fleet.enrolled,
+        ),
+        (
+            "hosts_silent",
+            "Of these, not heard from lately",
+            fleet.silent,
+        ),
+        (
+            "releases_active",
+            "Releases neither good nor back",
+            fleet.active,
+        ),
+        ("freezes", "Freezes in force", fleet.frozen),
+        (
+            "releases_attested",
+            "Releases whose test result is signed, of those remembered",
+            fleet.attested,
+        ),
+        (
+            "approvals_waiting",
+            "Releases that wait for somebody's approval",
+            fleet.waiting,
+        ),
+        (
+            "break_glasses",
+            "Ways past gates that are open, or were used and not looked at since",
+            fleet.glasses,
+        ),
+        (
+            "releases_distrusted",
+            "Releases that the journal says may serve, and whose attestation this control plane did not sign",
+            i64::try_from(distrusted).unwrap_or(i64::MAX),
+        ),
+    ]
+}
+
 /// The whole page.
 pub(crate) fn page(fleet: &Fleet, requests: &Requests, distrusted: usize) -> String {
     let mut registry = Registry::with_prefix("plimsoll");
-    let gauge = |registry: &mut Registry, name: &str, help: &str, value: i64| {
+    for (name, help, value) in gauges(fleet, distrusted) {
         let gauge: Gauge = Gauge::default();
         gauge.set(value);
         registry.register(name, help, gauge);
-    };
-    let position = i64::try_from(fleet.position.0).unwrap_or(i64::MAX);
-    gauge(
-        &mut registry,
-        "journal_position",
-        "Events in the journal",
-        position,
-    );
-    gauge(
-        &mut registry,
-        "hosts_enrolled",
-        "Hosts whose agent has joined",
-        fleet.enrolled,
-    );
-    gauge(
-        &mut registry,
-        "hosts_silent",
-        "Of these, not heard from lately",
-        fleet.silent,
-    );
-    gauge(
-        &mut registry,
-        "releases_active",
-        "Releases neither good nor back",
-        fleet.active,
-    );
-    gauge(&mut registry, "freezes", "Freezes in force", fleet.frozen);
-    gauge(
-        &mut registry,
-        "releases_attested",
-        "Releases whose test result is signed, of those remembered",
-        fleet.attested,
-    );
-    gauge(
-        &mut registry,
-        "approvals_waiting",
-        "Releases that wait for somebody's approval",
-        fleet.waiting,
-    );
-    gauge(
-        &mut registry,
-        "break_glasses",
-        "Ways past gates that are open, or were used and not looked at since",
-        fleet.glasses,
-    );
-    gauge(
-        &mut registry,
-        "releases_distrusted",
-        "Releases that the journal says may serve, and whose attestation this control plane did not sign",
-        i64::try_from(distrusted).unwrap_or(i64::MAX),
-    );
+    }
     let gates: Family<GateLabels, Gauge> = Family::default();
     for (gate, count) in &fleet.failed {
         let gate = gate.as_str();

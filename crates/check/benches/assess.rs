@@ -122,7 +122,7 @@ fn document() -> Value {
             "deadline_ms": 100 + n % 900,
             "retries": n % 4,
             "weight": 0.5,
-            "public": n % 3 == 0,
+            "public": n.is_multiple_of(3),
             "tags": ["orders", format!("zone-{}", n % 3)],
             "limits": {"requests_per_s": 100 + n, "burst": 50},
         })

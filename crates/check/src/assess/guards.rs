@@ -42,7 +42,7 @@ fn size(guard: &Guard, file: &File<'_>, old: Option<usize>, findings: &mut Findi
         findings.deny(Some(file.path), message, HELP);
     }
     if let Some(max) = guard.growth_percent_max
-        && new.saturating_sub(old) as u128 * 100 > u128::from(old) * u128::from(max)
+        && u128::from(new.saturating_sub(old)) * 100 > u128::from(old) * u128::from(max)
     {
         let message =
             format!("the file grows from {old} to {new} bytes; its guard allows {max}% more");

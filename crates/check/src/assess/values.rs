@@ -107,7 +107,6 @@ pub(super) fn name<S: AsRef<str>>(path: &[S]) -> String {
 }
 
 /// Every place that a pointer pattern fits, with the steps to it and its value.
-
 pub(super) fn matches<'n>(root: &'n Node, steps: &[String]) -> Vec<(Vec<String>, &'n Node)> {
     let mut found = vec![(Vec::new(), root)];
     for step in steps {

@@ -325,15 +325,16 @@ fn summary(auditor: &Auditor, look: Look) -> Vec<String> {
         look.paint(Paint::Red, &format!("{faults} fault{s}"))
     };
     let mut lines = vec![word];
-    let looked = format!(
-        "{} events, {} openings of production, {} attestations, {} approvals, {} break-glasses",
-        counted.events,
-        counted.openings,
-        counted.attestations,
-        counted.approvals,
-        counted.break_glasses
-    );
-    lines.extend(led("looked at", &looked, look));
+    let looked: Vec<String> = [
+        (counted.events, "event"),
+        (counted.openings, "opening of production"),
+        (counted.attestations, "attestation"),
+        (counted.approvals, "approval"),
+        (counted.break_glasses, "break-glass"),
+    ]
+    .map(|(count, word)| plural(count, word))
+    .into();
+    lines.extend(led("looked at", &looked.join(", "), look));
     if counted.before_gates > 0 {
         let words = format!(
             "{} openings from before there were gates",
@@ -355,4 +356,16 @@ fn summary(auditor: &Auditor, look: Look) -> Vec<String> {
         w = words::LEAD
     ));
     lines
+}
+
+/// "1 event", "2 openings of production", "3 break-glasses".
+fn plural(count: u64, word: &str) -> String {
+    if count == 1 {
+        return format!("1 {word}");
+    }
+    let (head, rest) = word.split_once(' ').unwrap_or((word, ""));
+    let ending = if head.ends_with('s') { "es" } else { "s" };
+    format!("{count} {head}{ending} {rest}")
+        .trim_end()
+        .to_owned()
 }

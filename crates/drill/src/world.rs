@@ -158,6 +158,18 @@ impl World {
             .timeout(Duration::from_secs(2))
             .no_proxy()
             .build()?;
+        self.until("each host's server answers", async |_| {
+            let asked = self.hosts.iter().map(|place| {
+                let answer = http.get(format!("http://{}/stats", place.stats)).send();
+                async {
+                    answer
+                        .await
+                        .is_ok_and(|answer| answer.status().is_success())
+                }
+            });
+            Ok(join_all(asked).await.into_iter().all(|answers| answers))
+        })
+        .await?;
         self.until("a request through the gateway is answered", async |_| {
             let answer = http
                 .get(&url)

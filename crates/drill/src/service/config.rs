@@ -14,7 +14,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 /// Longest work for one request: no client waits for longer.
-pub const WORK_MAX: Millis = Millis::seconds(60);
+const WORK_MAX: Millis = Millis::seconds(60);
 /// Largest configuration file that is read.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
@@ -41,7 +41,7 @@ pub struct ServiceConfig {
     /// Shown in every answer; never empty.
     #[serde(deserialize_with = "not_empty")]
     pub version: String,
-    /// How long each API request keeps its thread after authentication; at most [`WORK_MAX`].
+    /// How long each API request keeps its thread after authentication; at most a minute.
     #[serde(default, deserialize_with = "not_for_ever")]
     pub work_ms: Millis,
     /// How long the authentication library waits. Absent, it waits for ever:

@@ -1,9 +1,10 @@
 //! What a fleet looks like, and where its parts are.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use model::HostName;
 
 use super::package::Package;
@@ -122,13 +123,56 @@ pub(super) fn places(folder: &Path, shape: &Shape, ports: &[SocketAddr]) -> Resu
         .collect()
 }
 
-/// Addresses on loopback that nobody uses at this moment.
+/// Lowest port that a fleet takes; below are those of well-known services.
+const PORT_MIN: u16 = 10_000;
+/// Ports from one fleet's first to the next one's: more than any fleet has.
+const PORT_BLOCK: u32 = 128;
+
+/// Addresses on loopback that nobody uses at this moment, nor takes by chance
+/// before the fleet does: they lie below those that the system gives to
+/// whoever asks for any port. Fleets of other processes begin elsewhere.
 pub(super) fn free_ports(count: usize) -> Result<Vec<SocketAddr>> {
-    let listeners: Vec<TcpListener> = (0..count)
-        .map(|_| TcpListener::bind("127.0.0.1:0"))
-        .collect::<Result<_, _>>()?;
-    Ok(listeners
-        .iter()
-        .map(TcpListener::local_addr)
-        .collect::<Result<_, _>>()?)
+    static FLEETS: AtomicU32 = AtomicU32::new(0);
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+    let first_given = range
+        .ok()
+        .and_then(|range| range.split_whitespace().next()?.parse::<u16>().ok())
+        // Where nearly every port is given by chance, there is no better place.
+        .filter(|first| *first > PORT_MIN + 1_000);
+    let width = u32::from(first_given.unwrap_or(32_768).saturating_sub(PORT_MIN));
+    // Consecutive fleets of one process are far apart, and so are those of neighbours.
+    let fleet = FLEETS.fetch_add(1, Ordering::Relaxed).wrapping_mul(31);
+    let begin = std::process::id()
+        .wrapping_add(fleet)
+        .wrapping_mul(PORT_BLOCK);
+    let ports = (0..width).filter_map(|step| {
+        let offset = begin.wrapping_add(step) % width;
+        let port = PORT_MIN.checked_add(u16::try_from(offset).ok()?)?;
+        // Bound and let go: the parts bind it themselves.
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()?;
+        listener.local_addr().ok()
+    });
+    let found: Vec<SocketAddr> = ports.take(count).collect();
+    if found.len() < count {
+        bail!(
+            "only {} of {count} ports are free from {PORT_MIN} on",
+            found.len()
+        );
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fleets_take_ports_far_from_each_other() {
+        let (one, other) = (free_ports(40).unwrap(), free_ports(40).unwrap());
+        for address in &one {
+            assert!(address.port() >= PORT_MIN, "{address}");
+            assert!(!other.contains(address), "{address}");
+        }
+        assert!(free_ports(100_000).is_err());
+    }
 }

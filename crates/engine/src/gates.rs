@@ -147,15 +147,7 @@ pub fn approvals_needed(state: &State, release: &Release) -> u32 {
 
 /// What an approval binds to: bundle (with its plan), base, rules and evidence. `None` before the test has passed.
 pub fn binds(release: &Release) -> Option<Digest> {
-    let tested = release.tested.as_ref()?;
-    let record = &tested.record;
-    let bound = (
-        record.digest,
-        record.base,
-        record.check_set,
-        record.digest(),
-    );
-    canonical::digest(&bound).ok()
+    Some(release.tested.as_ref()?.record.binds())
 }
 
 /// Who agreed to exactly what is there now, other than the author.
@@ -176,11 +168,14 @@ pub(crate) fn approved(state: &State, release: &Release) -> bool {
     approved_by(release).len() >= needed || waived(state, release).contains(&Gate::Approval)
 }
 
-/// Why the test's result counts no longer; `None` while it does, or before there is one.
+/// Why what was checked and tested counts no longer; `None` while it does.
 pub fn attestation_void(state: &State, release: &Release, now: Timestamp) -> Option<String> {
-    let tested = release.tested.as_ref()?;
-    let record = &tested.record;
     let again = "push again, so that it is tested as things are now";
+    let Some(tested) = &release.tested else {
+        let moved = release.checked.check_set? != rules(state, &release.service).digest();
+        return moved.then(|| format!("the rules changed since its files were checked; {again}"));
+    };
+    let record = &tested.record;
     if now >= tested.expires_at {
         return Some(format!(
             "its test counted until {}; {again}",

@@ -52,7 +52,7 @@ pub struct Demands {
     pub binds: Option<Digest>,
     /// Names of those who agreed to exactly that.
     pub approved_by: Vec<String>,
-    /// Why the test's result counts no longer.
+    /// Why what was checked and tested counts no longer.
     pub void: Option<String>,
     /// Why nothing may enter the last environment now.
     pub frozen: Option<String>,
@@ -109,6 +109,9 @@ pub fn step(
     if let Some(verdict) = failure(release, demands) {
         return Gating::Fail(verdict);
     }
+    if let Some(reason) = &demands.void {
+        return Gating::Fail(no(Rule::Attestation, reason.clone()));
+    }
     if release.tested.is_some() {
         return sealed(release, demands, now);
     }
@@ -132,9 +135,6 @@ pub fn step(
 }
 
 fn sealed(release: &Release, demands: &Demands, now: Timestamp) -> Gating {
-    if let Some(reason) = &demands.void {
-        return Gating::Fail(no(Rule::Attestation, reason.clone()));
-    }
     let agreed = demands.approved_by.len();
     let needed = demands.approvals as usize;
     if agreed < needed && !demands.waived.contains(&Gate::Approval) {

@@ -212,6 +212,33 @@ fn other_rules_void_what_was_tested_and_approved() {
 }
 
 #[test]
+fn other_rules_void_what_was_checked_before_its_test_is_over() {
+    let mut world = World::new(1, 1);
+    no_rehearsal(&mut world);
+    let rules_then = world.state.topology.services[&api()].checks.digest();
+    world.ok(Input::Propose {
+        by: person(),
+        bundle: Box::new(bundle("plain")),
+        base: None,
+        message: String::new(),
+        checked: Box::new(model::Checked {
+            check_set: Some(rules_then),
+            ..model::Checked::default()
+        }),
+        break_glass: None,
+    });
+    run(&mut world, 3);
+    rules(&mut world, |rules| rules.approvals = 2);
+    run(&mut world, 12);
+    assert!(!said(&world, "test passed"), "{:?}", world.story);
+    let (_, detail) = look(&world, Gate::Attestation);
+    assert!(
+        detail.starts_with("the rules changed since its files were checked"),
+        "{detail}"
+    );
+}
+
+#[test]
 fn a_test_counts_for_a_while_only() {
     let mut world = World::new(1, 1);
     no_rehearsal(&mut world);

@@ -348,16 +348,15 @@ impl List<'_> {
                 newest,
             );
         }
-        let state = if self.release.tested.is_some() {
-            GateState::Waiting
-        } else {
-            GateState::Pending
-        };
-        line(
-            Gate::Approval,
-            state,
-            approval_wait(self.release, self.demands),
-        )
+        let wait = approval_wait(self.release, self.demands);
+        match &self.release.tested {
+            Some(tested) => between(
+                line(Gate::Approval, GateState::Waiting, wait),
+                Some(tested.at),
+                None,
+            ),
+            None => line(Gate::Approval, GateState::Pending, wait),
+        }
     }
 
     fn freeze(&self) -> GateLook {

@@ -89,8 +89,7 @@ struct Fields<'g> {
 impl Fields<'_> {
     /// `secret`: a list above has the name of secrets.
     fn walk(&mut self, node: &Node, path: &mut Vec<String>, secret: bool) {
-        let steps: Vec<&str> = path.iter().map(String::as_str).collect();
-        if self.exempt.iter().any(|pointer| pointer.covers(&steps)) {
+        if self.is_exempt(path) {
             self.allowed.push(node.span.range());
             return;
         }
@@ -120,6 +119,14 @@ impl Fields<'_> {
             }
             Value::Null | Value::Bool(_) => {}
         }
+    }
+
+    fn is_exempt(&self, path: &[String]) -> bool {
+        if self.exempt.is_empty() {
+            return false;
+        }
+        let steps: Vec<&str> = path.iter().map(String::as_str).collect();
+        self.exempt.iter().any(|pointer| pointer.covers(&steps))
     }
 
     fn text(&mut self, node: &Node, text: &str, path: &[String], secret: bool, marked: bool) {
@@ -204,8 +211,48 @@ fn words(key: &str) -> Vec<String> {
     words
 }
 
+/// Whether `key` ends with anything that matters here. Nearly all keys don't,
+/// and are not taken apart.
+fn hints(key: &str) -> bool {
+    const ENDS: &[&str] = &[
+        "password",
+        "passwords",
+        "passwd",
+        "passphrase",
+        "secret",
+        "secrets",
+        "token",
+        "tokens",
+        "key",
+        "keys",
+        "auth",
+        "credential",
+        "credentials",
+        "cookie",
+        "salt",
+        "pepper",
+        "hmac",
+        "authorization",
+        "bearer",
+        "signature",
+        "pwd",
+        "pass",
+    ];
+    let key = key
+        .trim_end_matches(|c: char| !c.is_alphanumeric())
+        .as_bytes();
+    let ends = |end: &&str| {
+        let start = key.len().checked_sub(end.len());
+        start.is_some_and(|start| key[start..].eq_ignore_ascii_case(end.as_bytes()))
+    };
+    ENDS.iter().any(|end| ends(&end))
+}
+
 /// Whether what stands under `key` is a secret by its name.
 pub(super) fn names_secret(key: &str) -> bool {
+    if !hints(key) {
+        return false;
+    }
     let words = words(key);
     let mut last = words.iter().rev().map(String::as_str);
     let (last, before) = (last.next().unwrap_or(""), last.next().unwrap_or(""));
@@ -244,6 +291,9 @@ fn near_secret(key: &str) -> bool {
         "pwd",
         "pass",
     ];
+    if !hints(key) {
+        return false;
+    }
     let words = words(key);
     let public = words
         .iter()

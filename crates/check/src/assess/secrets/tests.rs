@@ -180,6 +180,8 @@ fn names() {
         "private_key",
         "tokens",
         "JWT_SECRET",
+        "PASSWORD_",
+        "Übertoken-Secret",
     ] {
         assert!(names_secret(secret), "{secret}");
     }

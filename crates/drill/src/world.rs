@@ -148,6 +148,11 @@ impl World {
         let answer: TokenAnswer = self.client.post("/v1/tokens", &request).await?;
         self.gateway_token = answer.token;
         self.start_gateway()?;
+        self.up().await
+    }
+
+    /// Waits until all parts know each other and serve.
+    async fn up(&self) -> Result<()> {
         self.until("all hosts have joined", async |client| {
             let hosts: Vec<HostView> = client.get("/v1/hosts").await?;
             Ok(hosts.iter().all(|host| host.enrolled))

@@ -2,6 +2,7 @@
 
 mod gates;
 mod hosts;
+mod looks;
 mod people;
 pub(crate) mod rollback;
 pub(crate) mod tick;

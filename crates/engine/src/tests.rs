@@ -2,5 +2,6 @@
 
 mod gates;
 mod laws;
+mod moved;
 mod stories;
 mod world;

@@ -14,7 +14,7 @@ use model::{
 use release::gates::{Act, Came};
 use release::{Gating, HostLooks, RehearsalHost, Release, Status};
 
-use super::{RESULTS_MAX, bounded, rollback, tick, unknown_service};
+use super::{RESULTS_MAX, bounded, looks, rollback, unknown_service};
 use crate::state::BreakGlass;
 use crate::watch::STAGING_ALLOWANCE;
 use crate::{SlotStatus, State, Watch, due, gates};
@@ -141,7 +141,9 @@ pub(super) fn results(
             continue;
         }
         seen.push(result.id.clone());
-        let task = asked.iter().find(|task| task.id == result.id);
+        let task = asked
+            .iter()
+            .find(|task| task.id == result.id && task.release == result.release);
         events.extend(fact(release, host, task, result));
     }
     Ok(events)
@@ -323,6 +325,8 @@ pub(super) fn rehearsing(
     now: Timestamp,
 ) -> Option<RehearsalHost> {
     let rehearsal = release.seen.rehearsal.as_ref()?;
+    // A host that was taken out of the topology can't be ordered anything.
+    state.topology.host(&rehearsal.host)?;
     let slot = state.slot(&rehearsal.host, &release.service)?;
     let order = slot.order.as_ref()?;
     let came = match &slot.status {
@@ -357,6 +361,28 @@ pub(super) fn rehearsing(
     })
 }
 
+/// Why what a gate wants can't be done yet, in one sentence.
+pub(super) fn held_up(
+    state: &State,
+    watch: &Watch,
+    release: &Release,
+    gating: &Gating,
+    now: Timestamp,
+) -> Option<String> {
+    let Gating::Act(Act::Back(host, _) | Act::Forward(host, _)) = gating else {
+        return None;
+    };
+    match looks::may_be_ordered(state, watch, release, host, &BTreeSet::new(), now) {
+        HostLooks::Blocked(reason) => Some(format!("rehearsal waits: {reason}")),
+        HostLooks::Ready
+        | HostLooks::Ordered
+        | HostLooks::Confirmed
+        | HostLooks::Silent { .. }
+        | HostLooks::Rehearsing
+        | HostLooks::Failed { .. } => None,
+    }
+}
+
 /// Does what a gate wants.
 pub(super) fn carry_out(
     state: &State,
@@ -368,7 +394,7 @@ pub(super) fn carry_out(
 ) -> Vec<Event> {
     let id = release.id;
     let order = |host: &HostName, digest, kind| {
-        let looks = tick::may_be_ordered(state, watch, release, host, leased, now);
+        let looks = looks::may_be_ordered(state, watch, release, host, leased, now);
         if looks != HostLooks::Ready {
             return Vec::new();
         }

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use judge::Policy;
 use model::{
-    Digest, Event, Generation, HostName, Millis, OrderKind, ReleaseId, Rule, ServiceName,
-    StagePlan, Timestamp, Verdict,
+    Digest, Event, Generation, HostName, Millis, OrderKind, ReleaseId, StagePlan, Timestamp,
+    Verdict,
 };
-use release::{GatesAhead, HostLooks, Outlook, Release, Status, Step, next};
+use release::{GatesAhead, Outlook, Release, Status, Step, next};
 
+use super::looks::looks;
 use super::{gates as wanted, rollback};
 use crate::state::Slot;
-use crate::watch::{CRASH_LOOP_EXITS, LOST_AFTER, SILENT_AFTER, STAGING_ALLOWANCE};
 use crate::{SlotStatus, State, Watch, freezes, gates};
 
 /// Every active release takes at most one step.
@@ -82,11 +82,11 @@ pub fn waiting(state: &State, watch: &Watch, release: &Release, now: Timestamp) 
             let outlook = outlook(state, watch, release, &plan, &BTreeSet::new(), now);
             match next(release, &outlook, now) {
                 Step::Wait(reason) | Step::Hold(reason) => Some(reason),
+                Step::Gate(gating) => wanted::held_up(state, watch, release, &gating, now),
                 Step::Order(_)
                 | Step::StartWave(_)
                 | Step::Pass(_)
                 | Step::Advance
-                | Step::Gate(_)
                 | Step::RollBack(_) => None,
             }
         }
@@ -104,10 +104,10 @@ fn active(state: &State) -> impl Iterator<Item = &Release> {
 pub fn outstanding(state: &State, release: &Release) -> BTreeMap<HostName, String> {
     let slots = state.slots(&release.service);
     let on_the_way = slots.filter_map(|(host, slot)| {
+        let order = slot.way_back_of(release.id)?;
         // A host that was taken out of the topology is nobody's to wait for.
         state.topology.host(host)?;
-        slot.way_back_of(release.id)
-            .map(|order| (host, slot, order))
+        Some((host, slot, order))
     });
     on_the_way
         .map(|(host, slot, order)| {
@@ -271,9 +271,14 @@ fn outlook<'a>(
     leased: &BTreeSet<HostName>,
     now: Timestamp,
 ) -> Outlook<'a> {
+    // Collected once: to look for each of ten thousand hosts in a list of as many takes seconds.
+    let environments = state.topology.environments.iter();
+    let declared: BTreeSet<&HostName> = environments
+        .flat_map(|environment| environment.hosts.iter().map(|host| &host.name))
+        .collect();
     let hosts = release
         .reached()
-        .filter(|(_, host)| state.topology.host(host).is_some())
+        .filter(|(_, host)| declared.contains(host))
         .map(|(_, host)| {
             (
                 host.clone(),
@@ -300,146 +305,6 @@ fn outlook<'a>(
         frozen_next: next.and_then(|(environment, _)| frozen(&environment.name)),
         plan,
         gates: ahead,
-    }
-}
-
-fn looks(
-    state: &State,
-    watch: &Watch,
-    release: &Release,
-    host: &HostName,
-    leased: &BTreeSet<HostName>,
-    now: Timestamp,
-) -> HostLooks {
-    let Some(slot) = state.slot(host, &release.service) else {
-        return HostLooks::Blocked(format!(
-            "host {host} has no agent for {} yet",
-            release.service
-        ));
-    };
-    let rehearsal = release.seen.rehearsal.as_ref();
-    if rehearsal.is_some_and(|it| it.host == *host && it.current().is_some()) {
-        return HostLooks::Rehearsing;
-    }
-    let silent = watch.silent_for(host, now);
-    let Some(order) = slot.forward_of(release.id) else {
-        if gates::serving(state, release)
-            && let Some(void) = gates::attestation_void(state, release, now)
-        {
-            return HostLooks::Blocked(void);
-        }
-        return may_be_ordered(state, watch, release, host, leased, now);
-    };
-    let failed = |rule, reason: String| HostLooks::Failed { rule, reason };
-    match &slot.status {
-        SlotStatus::Failed { phase, reason } => {
-            failed(Rule::NotConfirmed, format!("at {phase}: {reason}"))
-        }
-        SlotStatus::RevertFailing { phase, reason } => failed(
-            Rule::NotConfirmed,
-            format!("can't go back by itself ({phase}: {reason})"),
-        ),
-        SlotStatus::Idle | SlotStatus::Ordered { .. } | SlotStatus::Holding { .. } => {
-            // While this process was not there to listen, no host could confirm.
-            let listened = order.issued_at.max(watch.since());
-            let within = Millis(
-                order
-                    .confirm_within_ms
-                    .0
-                    .saturating_add(STAGING_ALLOWANCE.0),
-            );
-            let deadline = within.after(listened);
-            if now > deadline {
-                let reason = format!("not confirmed within {within}");
-                return failed(Rule::NotConfirmed, reason);
-            }
-            HostLooks::Ordered
-        }
-        SlotStatus::Confirmed { .. } if silent >= LOST_AFTER => {
-            failed(Rule::HealthFailing, format!("not heard from for {silent}"))
-        }
-        SlotStatus::Confirmed { .. } => confirmed(watch, &release.service, host, slot, silent),
-    }
-}
-
-fn confirmed(
-    watch: &Watch,
-    service: &ServiceName,
-    host: &HostName,
-    slot: &Slot,
-    silent: Millis,
-) -> HostLooks {
-    if let Some(reason) = &slot.unhealthy {
-        return HostLooks::Failed {
-            rule: Rule::HealthFailing,
-            reason: reason.clone(),
-        };
-    }
-    // A process that has just started knows nothing of its health yet.
-    if watch.seen_at(host).is_none() {
-        return HostLooks::Silent {
-            reason: format!("{host}, not heard from since this control plane began"),
-        };
-    }
-    let generation = slot.order.as_ref().map(|order| order.generation);
-    let beat = watch
-        .last_beat(host, service)
-        .filter(|beat| Some(beat.generation) == generation);
-    if let Some(beat) = beat {
-        let exits = beat.exits_since_order();
-        if exits >= CRASH_LOOP_EXITS {
-            let reason = format!("its service exited {exits} times since it was changed");
-            return HostLooks::Failed {
-                rule: Rule::CrashLoop,
-                reason,
-            };
-        }
-        if beat.healthy == Some(false) {
-            return HostLooks::Failed {
-                rule: Rule::HealthFailing,
-                reason: beat.reason.clone(),
-            };
-        }
-    }
-    if silent >= SILENT_AFTER {
-        return HostLooks::Silent {
-            reason: format!("{host}, not heard from for {silent}"),
-        };
-    }
-    HostLooks::Confirmed
-}
-
-/// The lease: one forward change on a host at a time, whichever service it is for.
-pub(super) fn may_be_ordered(
-    state: &State,
-    watch: &Watch,
-    release: &Release,
-    host: &HostName,
-    leased: &BTreeSet<HostName>,
-    now: Timestamp,
-) -> HostLooks {
-    let silent = watch.silent_for(host, now);
-    // A process that has just started has heard nobody; it waits for a first sign of life.
-    if watch.seen_at(host).is_none() || silent >= SILENT_AFTER {
-        return HostLooks::Blocked(format!("host {host} has not been heard from for {silent}"));
-    }
-    let slots = state
-        .hosts
-        .get(host)
-        .into_iter()
-        .flat_map(|host| &host.slots);
-    let busy = slots.into_iter().find(|(_, slot)| slot.in_change());
-    match busy {
-        Some((service, _)) if *service == release.service => HostLooks::Blocked(format!(
-            "host {host} is still carrying out an earlier order"
-        )),
-        Some((service, _)) => {
-            HostLooks::Blocked(format!("host {host} is being changed for {service}"))
-        }
-        None if leased.contains(host) => {
-            HostLooks::Blocked(format!("host {host} is being changed for another service"))
-        }
-        None => HostLooks::Ready,
     }
 }
 

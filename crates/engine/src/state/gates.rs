@@ -83,7 +83,7 @@ fn forget_old_glasses(state: &mut State) {
         .values()
         .filter(|glass| glass.reviewed_by.is_some() || glass.used_by.is_empty());
     let ids: Vec<u64> = settled.map(|glass| glass.id).collect();
-    let surplus = state.break_glasses.len().saturating_sub(GLASSES_KEPT_MAX);
+    let surplus = ids.len().saturating_sub(GLASSES_KEPT_MAX);
     for id in ids.into_iter().take(surplus) {
         state.break_glasses.remove(&id);
     }

@@ -14,6 +14,8 @@ use super::Rule;
 
 /// Pays for a value by what it holds.
 pub(super) const WEIGH: &str = "@weigh";
+/// Pays for a text's length, and next to nothing for that of anything else.
+pub(super) const MEASURE: &str = "@measure";
 /// Pays for a pattern, which is compiled each time that it is used.
 pub(super) const PATTERN: &str = "@pattern";
 /// Pays for going over a value, and puts a map's keys in order.
@@ -61,6 +63,7 @@ impl<'v> Bench<'v> {
             debug_assert_eq!(added, Ok(()));
         };
         add(WEIGH, weight, false);
+        add(MEASURE, text_weight, false);
         add(PATTERN, pattern_weight, false);
         add(EACH, weight, true);
         Bench {
@@ -118,6 +121,14 @@ fn pay<'c, 'v>(
         return Err(ExecutionError::function_error("policy", "too many steps"));
     }
     Ok(value)
+}
+
+/// Counting characters goes through a text; lists and maps know their size.
+fn text_weight(value: &dyn Val) -> u64 {
+    match value.downcast_ref::<CelString>() {
+        Some(_) => weight(value),
+        None => 1,
+    }
 }
 
 /// Compiling takes longer than matching, and counted repetitions multiply it.

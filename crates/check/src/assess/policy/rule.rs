@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, operators};
 use cel::parser::PrattParser;
 
-use super::meter::{EACH, PATTERN, WEIGH};
+use super::meter::{EACH, MEASURE, PATTERN, WEIGH};
 use crate::documents::Node;
 
 /// Longest expression, in bytes. What is longer is a program, not a rule.
@@ -288,11 +288,16 @@ fn meter(expression: &mut IdedExpr) {
             {
                 wrap(pattern, PATTERN);
             }
+            let price = if call.func_name == "size" {
+                MEASURE
+            } else {
+                WEIGH
+            };
             let parts = call.target.iter_mut().map(|target| &mut **target);
             for part in parts.chain(&mut call.args) {
                 meter(part);
                 if paid {
-                    wrap(part, WEIGH);
+                    wrap(part, price);
                 }
             }
         }

@@ -143,7 +143,7 @@ async fn nothing_left(name: &str) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn quickstart_shows_both_changes_and_leaves_nothing() -> Result<()> {
+async fn quickstart_shows_its_changes_and_leaves_nothing() -> Result<()> {
     let _turn = turn().await?;
     let folder = tempfile::Builder::new().prefix("pe-").tempdir_in("/tmp")?;
     let name = format!("once-{}", std::process::id());
@@ -167,7 +167,11 @@ async fn quickstart_shows_both_changes_and_leaves_nothing() -> Result<()> {
         .iter()
         .map(|change| change["ended"].as_str())
         .collect();
-    ensure!(ended == [Some("good"), Some("rolled back")], "{summary:#}");
+    let back = Some("rolled back");
+    ensure!(ended == [Some("good"), back, back], "{summary:#}");
+    let hosts: Vec<_> = changes.iter().map(|it| it["hosts"].as_str()).collect();
+    let met = [Some("8 of 8"), Some("0 of 8"), Some("1 of 8")];
+    ensure!(hosts == met, "{summary:#}");
     println!("quickstart: {summary}");
     nothing_left(&name).await
 }

@@ -4,6 +4,9 @@
 
 mod meter;
 mod rule;
+mod shared;
+
+use std::sync::Arc;
 
 use cel::common::types::{
     CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString, CelUInt,
@@ -16,6 +19,7 @@ use super::file::File;
 use super::findings::Findings;
 use crate::documents::{Node, Value};
 use meter::Bench;
+use shared::{SharedList, SharedMap};
 
 pub(crate) use rule::Rule;
 
@@ -161,7 +165,7 @@ fn value(node: &Node) -> Box<dyn Val + '_> {
         Value::Text(it) => text(it),
         Value::List(items) => {
             let items: Vec<Box<dyn Val + '_>> = items.iter().map(value).collect();
-            Box::new(CelList::from(items))
+            Box::new(SharedList(Arc::new(CelList::from(items))))
         }
         Value::Map(fields) => {
             let entries = fields.entries().iter();
@@ -178,7 +182,7 @@ fn map<'v>(entries: impl Iterator<Item = (&'v str, Box<dyn Val + 'v>)>) -> Box<d
     // CEL's own map has no order; the meter gives it one wherever it could show.
     let mut fields = CelMap::default().into_inner();
     fields.extend(entries.map(|(key, value)| (CelMapKey::from(key), value)));
-    Box::new(CelMap::from(fields))
+    Box::new(SharedMap(Arc::new(CelMap::from(fields))))
 }
 
 #[cfg(test)]

@@ -107,6 +107,10 @@ fn values_mean_what_they_say() {
         "new.m == {'a': {'b': 1}} && {'a': {'b': 1}} == new.m",
         "has(new.m.a) && !has(new.m.b) && new.m['a'].b == 1",
         "'a' in new.m && 80 in new.list && !('b' in new.m)",
+        "(new.list + [1]).size() == 3 && ([1] + new.list)[1] == 80 && (new.list + new.list)[3] == 'a'",
+        "[new.m].map(m, m.a)[0].b == 1 && [new.m][0] == new.m && {'k': new.m}.k.a.b == 1",
+        "[new.m, new.m].filter(m, m == new.m).size() == 2 && new.m in [new.m] && [[new.list]] == [[new.list]]",
+        "type(new.m) == map && type(new.list) == list && dyn(new.m).a == {'b': 1}",
         "new.list.exists(x, x == 80) && new.m.exists(k, k == 'a') && size(new.m) == 1",
     ] {
         assert_eq!(ask(when, document), Ok(true), "{when}");

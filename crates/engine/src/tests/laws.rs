@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::gate::ProbeVerdict;
-use model::{Event, Generation, HostName, Millis, OrderKind, Scope, Statement};
+use model::{Actor, Event, Gate, Generation, HostName, Millis, OrderKind, Scope, Statement};
 use proptest::prelude::*;
 
 use super::world::{World, api, bundle, person};
@@ -35,6 +35,10 @@ enum Move {
         host: u8,
         answers: bool,
     },
+    FreezeProduction(u64),
+    Rules(u8),
+    AskBreakGlass(u8),
+    ConfirmBreakGlass(u8),
 }
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
@@ -55,6 +59,10 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         2 => (0_u8..3).prop_map(Move::Approve),
         6 => (0_u8..8, proptest::bool::weighted(0.95))
             .prop_map(|(host, answers)| Move::Probe { host, answers }),
+        1 => (1_u64..30_000).prop_map(Move::FreezeProduction),
+        1 => (0_u8..2).prop_map(Move::Rules),
+        1 => (0_u8..4).prop_map(Move::AskBreakGlass),
+        1 => (0_u8..3).prop_map(Move::ConfirmBreakGlass),
     ];
     proptest::collection::vec(one, 0..160)
 }
@@ -140,6 +148,53 @@ fn make(world: &mut World, step: &Move) {
                 ProbeVerdict::NoAnswer
             };
             world.probe(&host(world, *pick), verdict);
+        }
+        Move::FreezeProduction(ms) => {
+            let until = Some(Millis(*ms).after(world.now));
+            world.ok(Input::Freeze {
+                by: person(),
+                scope: Scope::Environment("production".parse().unwrap()),
+                reason: "r".into(),
+                until,
+            });
+        }
+        Move::Rules(pick) => {
+            let mut topology = world.state.topology.clone();
+            let spec = topology.services.get_mut(&api()).unwrap();
+            spec.checks.approvals = 1 + u32::from(*pick);
+            spec.checks.rehearsal.off = *pick > 0;
+            world.ok(Input::SetTopology {
+                by: person(),
+                topology,
+            });
+        }
+        Move::AskBreakGlass(pick) => {
+            let gates = [
+                vec![Gate::Freeze],
+                vec![Gate::Rehearsal, Gate::Freeze],
+                vec![Gate::Rehearsal],
+                vec![Gate::Matrix, Gate::Hostile],
+            ];
+            world.ok(Input::AskBreakGlass {
+                by: person(),
+                service: api(),
+                gates: gates[usize::from(*pick) % gates.len()].clone(),
+                reason: "r".into(),
+                expires_at: Millis::seconds(30).after(world.now),
+            });
+        }
+        Move::ConfirmBreakGlass(pick) => {
+            let by = Actor {
+                name: ["ada", "bob", "cyd"][usize::from(*pick) % 3].into(),
+                role: None,
+            };
+            let id = world.state.break_glasses.keys().last().copied();
+            let confirmed = world.give(Input::ConfirmBreakGlass {
+                by,
+                id: id.unwrap_or(1),
+            });
+            // Whoever pushes next uses it.
+            world.break_glass = confirmed.ok().and(id);
         }
         Move::Restart => {
             world.watch = crate::Watch::new(world.now);

@@ -9,10 +9,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use drill::load::{Load, LoadConfig, LoadHandle, Spread};
 use drill::world::{Place, Shape, World};
-use model::ReleaseId;
+use model::{ReleaseId, Role};
 use tokio::sync::{Mutex, Semaphore};
 use wire::ClientError;
-use wire::api::{JournalRecord, ReleaseState, ReleaseView};
+use wire::api::{JournalRecord, ReleaseState, ReleaseView, TokenAnswer, TokenRequest};
 use wire::client::Fetched;
 
 use crate::program::{self, Said};
@@ -122,6 +122,46 @@ impl Fleet {
     /// Runs the program as the operator.
     pub(crate) async fn plimsoll(&self, args: &[&str]) -> Result<Said> {
         program::run(&mut self.world.command(args)).await
+    }
+
+    /// A token of this name and role.
+    pub(crate) async fn person(&self, name: &str, role: Role) -> Result<String> {
+        let request = TokenRequest {
+            name: name.into(),
+            role,
+        };
+        let answer: TokenAnswer = self.world.client.post("/v1/tokens", &request).await?;
+        Ok(answer.token)
+    }
+
+    /// Runs the program as the bearer of a token.
+    pub(crate) async fn plimsoll_as(&self, token: &str, args: &[&str]) -> Result<Said> {
+        let mut command = self.world.command(args);
+        command.env_remove("PLIMSOLL_TOKEN_FILE");
+        program::run(command.env("PLIMSOLL_TOKEN", token)).await
+    }
+
+    /// Where services authenticate is high risk from now on: an operator's rule.
+    pub(crate) async fn demand_approval(&self) -> Result<()> {
+        let path = self.world.folder().join("project/plimsoll.toml");
+        let mut project = std::fs::read_to_string(&path)?;
+        project.push_str(
+            "\n[[service.api.checks.risk]]\nfile = \"service.toml\"\nat = \"/auth\"\nwhy = \"a wrong address stops every request\"\n",
+        );
+        std::fs::write(&path, project)?;
+        self.plimsoll(&["hosts", "apply"]).await?.exits(0)?;
+        Ok(())
+    }
+
+    /// Starts the control plane on a journal that it must not believe; what it says.
+    pub(crate) async fn control_refuses_to_start(&self) -> Result<String> {
+        let data = self.world.folder().join("data").display().to_string();
+        let args = ["server", "--data", &data, "--listen", "127.0.0.1:0"];
+        let mut command = self.world.command(&args);
+        let run = tokio::time::timeout(s(30), program::run(&mut command));
+        let said = run.await.context("the control plane runs")??;
+        ensure!(said.code != 0, "{said:#?}");
+        Ok(said.out + &said.err)
     }
 
     /// Proposes what was written, and doesn't wait.

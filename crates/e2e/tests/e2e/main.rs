@@ -11,8 +11,11 @@
     reason = "tests tell their seed and what they saw"
 )]
 
+mod advance;
+mod approval;
 mod bad_input;
 mod dead_control;
+mod doctor;
 mod drills;
 mod ends;
 mod fleet;

@@ -3,7 +3,7 @@
 //! Invariant: nothing here is asked before a rollback, and nothing here can
 //! stop one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::gate::{GateState, Probe, TestRecord, Trial};
 use model::refusal::Code;
@@ -12,6 +12,7 @@ use model::{
     ServiceName, Statement, Task, TaskKind, TaskOutcome, TaskResult, Timestamp,
 };
 use release::gates::{Act, Came};
+use release::state::Seen;
 use release::{Gating, HostLooks, RehearsalHost, Release, Status};
 
 use super::{RESULTS_MAX, bounded, looks, rollback, unknown_service};
@@ -29,6 +30,12 @@ const BREAKABLE: &[Gate] = &[
     Gate::Approval,
     Gate::Freeze,
 ];
+
+/// Most probes and trials that a test's record repeats. It is one event, and one
+/// that the journal can't hold would stand in the way of every other. Past this
+/// they are in the journal where each host told them.
+const RECORD_PROBES_MAX: usize = 1_500;
+const RECORD_TRIALS_MAX: usize = 500;
 
 /// Somebody agrees to a high-risk change.
 pub(super) fn approve(
@@ -436,6 +443,19 @@ pub(super) fn carry_out(
     }
 }
 
+/// Every host that probed, with what it found as far as there is room.
+fn probes_told(seen: &Seen) -> BTreeMap<HostName, Vec<Probe>> {
+    let mut room = RECORD_PROBES_MAX;
+    let hosts = seen.probes.iter();
+    hosts
+        .map(|(host, (_, probes))| {
+            let told: Vec<Probe> = probes.iter().take(room).cloned().collect();
+            room -= told.len();
+            (host.clone(), told)
+        })
+        .collect()
+}
+
 fn sealed(state: &State, watch: &Watch, release: &Release, now: Timestamp) -> Event {
     let rules = gates::rules(state, &release.service);
     let seen = &release.seen;
@@ -453,13 +473,11 @@ fn sealed(state: &State, watch: &Watch, release: &Release, now: Timestamp) -> Ev
         trials: seen
             .trials
             .values()
-            .flat_map(|(_, trials)| trials.clone())
+            .flat_map(|(_, trials)| trials)
+            .take(RECORD_TRIALS_MAX)
+            .cloned()
             .collect(),
-        probes: seen
-            .probes
-            .iter()
-            .map(|(host, (_, probes))| (host.clone(), probes.clone()))
-            .collect(),
+        probes: probes_told(seen),
         waived: waived.map(|look| look.gate).collect(),
         ended_at: now,
     };

@@ -1,8 +1,9 @@
 //! What moves around a release while it is on its way: hosts, environments, tasks.
 
-use model::gate::RehearsalPlan;
+use model::gate::{Probe, ProbeVerdict, RehearsalPlan};
 use model::{
-    HostName, Millis, OrderKind, Phase, Report, ReportKind, TaskOutcome, TaskResult, Topology,
+    Event, HostName, Millis, OrderKind, Phase, Report, ReportKind, TaskOutcome, TaskResult,
+    Topology,
 };
 
 use super::world::{World, api, bundle, person};
@@ -207,4 +208,32 @@ fn an_answer_to_another_releases_question_is_none() {
         results,
     });
     assert_eq!(events, []);
+}
+
+#[test]
+fn the_record_of_a_test_fits_the_journal_however_many_probed() {
+    let mut world = World::new(1, 1);
+    world.propose("plain").unwrap();
+    let probe = |number| Probe {
+        reference: number,
+        verdict: ProbeVerdict::Answers,
+        latency_ms: Millis(3),
+        detail: "\u{1}".repeat(512),
+    };
+    let release = world.state.releases.values_mut().next_back().unwrap();
+    for n in 0..40 {
+        let probes = (0..500).map(probe).collect();
+        let told = (world.now, probes);
+        release.seen.probes.insert(host(&format!("far-{n}")), told);
+    }
+    run(&mut world, 20);
+    let sealed = world.journal.iter().find_map(|(_, event)| match event {
+        Event::TestPassed { record, .. } => Some((event, record)),
+        _ => None,
+    });
+    let (event, record) = sealed.expect("it was sealed");
+    assert_eq!(record.probes.len(), 40, "every host is named");
+    let bytes = serde_json::to_vec(event).unwrap().len();
+    // The journal takes 8 MiB for one event.
+    assert!(bytes < 8 << 20, "{bytes}");
 }

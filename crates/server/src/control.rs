@@ -45,6 +45,31 @@ pub(crate) struct Decided {
     pub(crate) events: Vec<Event>,
 }
 
+/// Why events are not in the journal. The state is again what the journal says.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    /// They never can be: nothing was written.
+    #[error("{0}")]
+    OutOfBounds(String),
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Failed {
+    fn of(error: &AppendError) -> Failed {
+        let words = error.to_string();
+        match error {
+            AppendError::EventTooLarge { .. }
+            | AppendError::TooLarge { .. }
+            | AppendError::TooManyEvents { .. }
+            | AppendError::Unencodable { .. } => Failed::OutOfBounds(words),
+            AppendError::Conflict { .. } | AppendError::Store(_) | AppendError::Closed => {
+                Failed::Other(words)
+            }
+        }
+    }
+}
+
 type Look = Box<dyn FnOnce(&State, &Watch, Timestamp) + Send>;
 type Observe = Box<dyn FnOnce(&mut Watch, Timestamp) + Send>;
 /// Whether an input still makes sense, asked in the moment of its decision.
@@ -261,7 +286,9 @@ impl Owner {
         inputs.sort_by_key(|(input, ..)| !matches!(**input, Input::Rollback { .. }));
         let mut events = Vec::new();
         let mut answers = Vec::new();
+        let mut back = 0;
         for (input, condition, reply) in inputs {
+            let is_back = matches!(*input, Input::Rollback { .. });
             let holds = condition.is_none_or(|holds| holds(&self.state));
             let result = if holds {
                 let applied = self.apply(*input, &mut events);
@@ -270,22 +297,28 @@ impl Owner {
                 Err(ControlError::Moved)
             };
             answers.push(Answer { reply, result });
+            if is_back {
+                back = events.len();
+            }
         }
+        let asked = events.len();
         if wake_at(&self.state, self.now).is_some() {
             // Ticks are never refused.
             let _ = self.apply(Input::Tick, &mut events);
             self.attest(&mut events);
         }
-        let outcome = self.append(&events).await;
+        let outcome = self.append_in_bounds(&mut events, [asked, back]).await;
         for Answer { reply, result } in answers {
             let answer = match (&outcome, result) {
                 (_, Err(error)) => Err(error),
-                (Ok(()), Ok(range)) => Ok(Decided {
-                    events: events[range].to_vec(),
-                }),
                 // What needed no new event was true before and still is.
-                (Err(_), Ok(range)) if range.is_empty() => Ok(Decided { events: Vec::new() }),
-                (Err(reason), Ok(_)) => Err(ControlError::Failed(reason.clone())),
+                (_, Ok(range)) if range.is_empty() => Ok(Decided { events: Vec::new() }),
+                (outcome, Ok(range)) => match (events.get(range), outcome) {
+                    (None, Err(failed)) => Err(ControlError::Failed(failed.to_string())),
+                    (new, _) => Ok(Decided {
+                        events: new.unwrap_or_default().to_vec(),
+                    }),
+                },
             };
             let _ = reply.send(answer);
         }
@@ -324,8 +357,38 @@ impl Owner {
         }
     }
 
+    /// Makes the turn's events durable; when the journal never can, as many of
+    /// them as end at one of `cuts`, so that what one release would write stands
+    /// in nobody else's way, least of all in a way back's. `events` is then what is durable.
+    async fn append_in_bounds(
+        &mut self,
+        events: &mut Vec<Event>,
+        cuts: [usize; 2],
+    ) -> Result<(), Failed> {
+        let mut outcome = self.append(events).await;
+        for cut in cuts {
+            let again = cut < events.len() && events.len() <= EVENTS_PER_APPEND_MAX;
+            if !again || !matches!(outcome, Err(Failed::OutOfBounds(_))) {
+                continue;
+            }
+            events.truncate(cut);
+            for event in &*events {
+                evolve(&mut self.state, event, self.now);
+            }
+            let retried = self.append(events).await;
+            if retried.is_ok() {
+                return outcome;
+            }
+            outcome = retried;
+        }
+        if outcome.is_err() {
+            events.clear();
+        }
+        outcome
+    }
+
     /// Makes the turn's events durable and publishes what follows, or goes back to what is durable.
-    async fn append(&mut self, events: &[Event]) -> Result<(), String> {
+    async fn append(&mut self, events: &[Event]) -> Result<(), Failed> {
         if events.is_empty() {
             return Ok(());
         }
@@ -339,7 +402,7 @@ impl Owner {
                 Ok(())
             }
             Err(error) => {
-                let reason = error.to_string();
+                let failed = Failed::of(&error);
                 if matches!(error, AppendError::Conflict { .. }) {
                     tracing::info!(%error, "another control plane was first; deciding again");
                 } else {
@@ -353,7 +416,7 @@ impl Owner {
                 self.boards.audit(&self.state);
                 self.boards
                     .publish(&self.state, self.position, &News::everything());
-                Err(reason)
+                Err(failed)
             }
         }
     }
@@ -387,3 +450,6 @@ impl Owner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

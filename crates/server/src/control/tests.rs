@@ -1,0 +1,114 @@
+//! One turn of the loop, with a journal on disk.
+
+use std::collections::BTreeMap;
+
+use model::{
+    Actor, Bundle, Checked, Commands, Finding, Gate, Plan, Role, ServiceName, Severity, Topology,
+};
+
+use super::*;
+
+fn ada() -> Actor {
+    Actor {
+        name: "ada".into(),
+        role: Some(Role::Operator),
+    }
+}
+
+fn topology() -> Topology {
+    let host = |name: &str| serde_json::json!({"name": name, "zone": "a", "services": {"api": "127.0.0.1:1", "web": "127.0.0.1:2"}});
+    let topology = serde_json::json!({
+        "environments": [
+            {"name": "test", "hosts": [host("test-0")]},
+            {"name": "production", "hosts": [host("web-0")]},
+        ],
+        "services": {"api": {}, "web": {}},
+    });
+    serde_json::from_value(topology).unwrap()
+}
+
+fn propose(service: &str, warning: String) -> Input {
+    let finding = Finding {
+        gate: Gate::Checks,
+        severity: Severity::Warn,
+        file: None,
+        line: 0,
+        column: 0,
+        message: warning,
+        help: None,
+    };
+    let bundle = Bundle {
+        service: service.parse().unwrap(),
+        files: BTreeMap::new(),
+        packages: BTreeMap::new(),
+        requires: BTreeMap::new(),
+        commands: Commands::default(),
+        health: None,
+        plan: Plan::default(),
+    };
+    Input::Propose {
+        by: ada(),
+        bundle: Box::new(bundle),
+        base: None,
+        message: String::new(),
+        checked: Box::new(Checked {
+            warnings: vec![finding],
+            ..Checked::default()
+        }),
+        break_glass: None,
+    }
+}
+
+type Answered = oneshot::Receiver<Result<Decided, ControlError>>;
+
+fn message(input: Input) -> (Message, Answered) {
+    let (reply, answer) = oneshot::channel();
+    (Message::Decide(Box::new(input), None, reply), answer)
+}
+
+#[tokio::test]
+async fn what_the_journal_can_never_hold_stands_in_no_way_backs_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(&folder.path().join("journal.db")).unwrap();
+    let key = SecretKey::generate().unwrap();
+    let (_urgent, urgent) = mpsc::channel(1);
+    let (_normal, normal) = mpsc::channel(1);
+    let now = Timestamp::now();
+    let mut owner = Owner {
+        journal,
+        boards: Arc::new(Boards::new(key.clone())),
+        key,
+        state: State::default(),
+        watch: Watch::new(now),
+        position: Seq(0),
+        snapshot_at: Seq(0),
+        now,
+        urgent,
+        normal,
+    };
+    let topology = Input::SetTopology {
+        by: ada(),
+        topology: topology(),
+    };
+    for input in [topology, propose("api", String::new())] {
+        let (message, answer) = message(input);
+        owner.turn(vec![message]).await;
+        answer.await.unwrap().unwrap();
+    }
+    let api: ServiceName = "api".parse().unwrap();
+    let (huge, refused) = message(propose("web", "x".repeat(9 << 20)));
+    let (back, done) = message(Input::Rollback {
+        by: ada(),
+        service: api.clone(),
+        release: None,
+        to: None,
+        reason: "wrong".into(),
+    });
+    owner.turn(vec![huge, back]).await;
+    let words = refused.await.unwrap().unwrap_err().to_string();
+    assert!(words.contains("make its content smaller"), "{words}");
+    assert!(!done.await.unwrap().unwrap().events.is_empty());
+    let (durable, position) = fold(&owner.journal).await.unwrap();
+    assert_eq!((&durable, position), (&owner.state, owner.position));
+    assert_eq!(durable.services[&api].active, None);
+}

@@ -11,6 +11,7 @@ use cel::common::value::{CowVal, Val};
 use cel::{Context, Env, ExecutionError, FunctionContext};
 
 use super::Rule;
+use super::shared::is_shared;
 
 /// Pays for a value by what it holds.
 pub(super) const WEIGH: &str = "@weigh";
@@ -65,7 +66,7 @@ impl<'v> Bench<'v> {
         add(WEIGH, weight, false);
         add(MEASURE, text_weight, false);
         add(PATTERN, pattern_weight, false);
-        add(EACH, weight, true);
+        add(EACH, items_weight, true);
         Bench {
             context,
             left,
@@ -121,6 +122,24 @@ fn pay<'c, 'v>(
         return Err(ExecutionError::function_error("policy", "too many steps"));
     }
     Ok(value)
+}
+
+/// Going over a value copies its items one by one; those of documents are not
+/// copied in depth.
+fn items_weight(value: &dyn Val) -> u64 {
+    let copied = |item: &dyn Val| match is_shared(item) {
+        true => 1,
+        false => weight(item),
+    };
+    if let Some(list) = value.downcast_ref::<CelList>() {
+        1 + list.inner().iter().map(|item| copied(&**item)).sum::<u64>()
+    } else if let Some(map) = value.downcast_ref::<CelMap>() {
+        // Its keys are, and are put in order.
+        let keys = map.inner().keys();
+        1 + keys.map(|key| 2 * weight(key.inner())).sum::<u64>()
+    } else {
+        weight(value)
+    }
 }
 
 /// Counting characters goes through a text; lists and maps know their size.

@@ -11,8 +11,18 @@ use std::sync::Arc;
 
 use cel::ExecutionError;
 use cel::common::traits::{Adder, Container, Indexer, Iterable, Sizer, Zeroer};
-use cel::common::types::{CelList, CelMap, Type};
+use cel::common::types::{CelList, CelMap, LIST_TYPE, MAP_TYPE, Type};
 use cel::common::value::{Builtin, BuiltinRef, CowVal, Val};
+
+/// Equal to CEL's own types, at places of their own: so the meter can tell.
+static LIST: Type = LIST_TYPE;
+static MAP: Type = MAP_TYPE;
+
+/// Whether a copy of `value` is only a reference.
+pub(super) fn is_shared(value: &dyn Val) -> bool {
+    let own = value.get_type();
+    std::ptr::eq(own, &raw const LIST) || std::ptr::eq(own, &raw const MAP)
+}
 
 /// A list that is not copied.
 #[derive(Debug)]
@@ -23,10 +33,10 @@ pub(super) struct SharedList<'v>(pub(super) Arc<CelList<'v>>);
 pub(super) struct SharedMap<'v>(pub(super) Arc<CelMap<'v>>);
 
 macro_rules! answers_as {
-    ($shared:ident, $own:ident, $kind:ident) => {
+    ($shared:ident, $own:ident, $kind:ident, $type:ident) => {
         impl<'v> Val for $shared<'v> {
             fn get_type(&self) -> &Type {
-                self.0.get_type()
+                &$type
             }
 
             fn cel_type() -> &'static Type {
@@ -120,5 +130,5 @@ macro_rules! answers_as {
     };
 }
 
-answers_as!(SharedList, CelList, List);
-answers_as!(SharedMap, CelMap, Map);
+answers_as!(SharedList, CelList, List, LIST);
+answers_as!(SharedMap, CelMap, Map, MAP);

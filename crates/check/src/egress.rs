@@ -3,12 +3,13 @@
 //! A list that is there allows what it names and nothing else. An entry is a
 //! name, `*.domain`, an address or a network `address/bits`, each with `:port`
 //! or without (`[address]:port` for IPv6). Without a list everything is allowed
-//! but link-local addresses, behind which clouds keep the credentials of hosts.
+//! but link-local addresses, behind which clouds keep the credentials of hosts,
+//! and the few others where some clouds keep them.
 //!
-//! Invariant: a name on the list does not open an address behind it that is
-//! link-local, unless a network on the list names that address itself.
+//! Invariant: a name on the list does not open such an address behind it, unless
+//! a network on the list names that address itself.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Whether a probe may connect to `ip` (the resolved address of `host`, or
 /// `None` before it is resolved) at `port`.
@@ -21,7 +22,7 @@ pub fn allows(list: Option<&[String]>, host: &str, ip: Option<IpAddr>, port: u16
             .flatten()
             .filter_map(|text| Entry::parse(text).ok())
     };
-    if ip.is_some_and(is_link_local) {
+    if ip.is_some_and(is_kept) {
         return entries().any(|entry| entry.fits_address(ip, port));
     }
     match list {
@@ -66,10 +67,40 @@ pub(crate) fn may_resolve(list: Option<&[String]>, host: &str) -> bool {
     ports.any(|port| may_allow(Some(list), host, port))
 }
 
-fn is_link_local(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+/// Where clouds answer a host with its own credentials though the address is not
+/// link-local: AWS and Google over IPv6, Alibaba, Oracle.
+const CREDENTIALS: [IpAddr; 4] = [
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
+];
+
+/// Whether it is open only to a list that names it by address: link-local, or
+/// one that stands for such an address.
+fn is_kept(ip: IpAddr) -> bool {
+    let behind = match ip {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(ip) => translated(ip).map(IpAddr::V4),
+    };
+    [Some(ip), behind].into_iter().flatten().any(|ip| {
+        let link_local = match ip {
+            IpAddr::V4(ip) => ip.is_link_local(),
+            IpAddr::V6(ip) => ip.is_unicast_link_local(),
+        };
+        link_local || CREDENTIALS.contains(&ip)
+    })
+}
+
+/// The IPv4 address that a network leads to from an IPv6 one: translation
+/// (RFC 6052, the well-known prefix) and 6to4 (RFC 3056).
+fn translated(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+    let parts = ip.segments();
+    let v4 = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
+    match parts {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(v4(high, low)),
+        [0x2002, high, low, ..] => Some(v4(high, low)),
+        _ => None,
     }
 }
 
@@ -251,6 +282,19 @@ mod tests {
         for host in ["169.254.169.254", "fe80::1", "::ffff:169.254.169.254"] {
             assert!(!allows(None, host, None, 80), "{host}");
         }
+        for host in [
+            "64:ff9b::169.254.169.254",
+            "2002:a9fe:a9fe::1",
+            "fd00:ec2::254",
+            "fd20:ce::254",
+            "100.100.100.200",
+            "::ffff:192.0.0.192",
+        ] {
+            assert!(!allows(None, host, None, 80), "{host}");
+            assert!(!may(&["*.example"], "x.example", Some(host), 80), "{host}");
+        }
+        assert!(may(&["fd00:ec2::254"], "fd00:ec2::254", None, 80));
+        assert!(allows(None, "64:ff9b::10.0.0.1", None, 80));
         let metadata = "169.254.169.254".parse().ok();
         assert!(!allows(None, "metadata.example", metadata, 80));
         assert!(!may(

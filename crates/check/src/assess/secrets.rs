@@ -245,7 +245,7 @@ fn hints(key: &str) -> bool {
         let start = key.len().checked_sub(end.len());
         start.is_some_and(|start| key[start..].eq_ignore_ascii_case(end.as_bytes()))
     };
-    ENDS.iter().any(|end| ends(&end))
+    ENDS.iter().any(ends)
 }
 
 /// Whether what stands under `key` is a secret by its name.

@@ -1,5 +1,6 @@
 //! Stories first, then laws that hold in every reachable state.
 
+mod entry;
 mod gates;
 mod laws;
 mod moved;

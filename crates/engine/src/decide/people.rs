@@ -25,7 +25,47 @@ pub(super) fn set_topology(
     if state.topology == topology {
         return Ok(Vec::new());
     }
+    let untested = untested_entries(state, &topology);
+    if !untested.is_empty() {
+        return Err(Refusal::new(
+            Code::InvalidTopology,
+            untested.join("; "),
+            "Bring these hosts back first (`plimsoll rollback`), or wait until what they run is good.",
+        ));
+    }
     Ok(vec![Event::TopologySet { by, topology }])
+}
+
+/// Hosts that would stand in the last environment with something that no test
+/// has let there: a way past every gate, since nobody would have to order them
+/// anything. What a host was born with, and what became good, may come along.
+fn untested_entries(state: &State, topology: &Topology) -> Vec<String> {
+    let Some(last) = topology.environments.last() else {
+        return Vec::new();
+    };
+    let served = state.topology.environments.last();
+    let mut found = Vec::new();
+    for host in &last.hosts {
+        let there = served.is_some_and(|served| served.hosts.iter().any(|it| it.name == host.name));
+        let slots = state.hosts.get(&host.name).filter(|_| !there);
+        let slots = slots.into_iter().flat_map(|known| &known.slots);
+        for (service, slot) in slots.filter(|(name, _)| host.services.contains_key(*name)) {
+            let ordered = slot.order.as_ref().filter(|_| slot.in_change());
+            let mut digests = ordered
+                .map(|order| order.digest)
+                .into_iter()
+                .chain([slot.running]);
+            if let Some(digest) = digests.find(|digest| !slot.homes.contains(digest)) {
+                found.push(format!(
+                    "host {} would enter {} with bundle {} of {service}, which is not good yet",
+                    host.name,
+                    last.name,
+                    digest.short()
+                ));
+            }
+        }
+    }
+    found
 }
 
 pub(super) fn revoke(state: &State, by: Actor, token: TokenId) -> Result<Vec<Event>, Refusal> {

@@ -12,7 +12,7 @@ const HIDDEN: &str = "(hidden)";
 
 /// A value as JSON, cut, with secrets hidden. `path` is where it stands.
 pub(super) fn shown<S: AsRef<str>>(node: &Node, path: &[S], chars_max: usize) -> String {
-    if path.iter().any(|step| secrets::names_secret(step.as_ref())) && is_plain(node) {
+    if path.iter().any(|step| secrets::names_secret(step.as_ref())) && may_tell(node) {
         return HIDDEN.to_owned();
     }
     let mut out = String::new();
@@ -39,11 +39,15 @@ pub(super) fn short<S: AsRef<str>>(node: &Node, path: &[S]) -> String {
     }
 }
 
-fn is_plain(node: &Node) -> bool {
-    matches!(
-        node.value,
-        Value::Text(_) | Value::Integer(_) | Value::Large(_) | Value::Float(_)
-    )
+/// Whether a value could give a secret away. What stands below a secret's name
+/// is as secret as what stands beside it: `passwords: [..]`, `secrets: {db: ..}`.
+fn may_tell(node: &Node) -> bool {
+    match &node.value {
+        Value::Text(_) | Value::Integer(_) | Value::Large(_) | Value::Float(_) => true,
+        Value::List(items) => items.iter().any(may_tell),
+        Value::Map(map) => map.entries().iter().any(|entry| may_tell(&entry.node)),
+        Value::Null | Value::Bool(_) => false,
+    }
 }
 
 /// Writes compact JSON until there is more than enough.
@@ -70,7 +74,7 @@ fn write(node: &Node, enough: usize, out: &mut String) {
                     out.push(',');
                 }
                 out.push_str(&format!("{key:?}:"));
-                if secrets::names_secret(key) && is_plain(node) {
+                if secrets::names_secret(key) && may_tell(node) {
                     out.push_str(HIDDEN);
                 } else {
                     write(node, enough, out);
@@ -128,4 +132,31 @@ pub(super) fn matches<'n>(root: &'n Node, steps: &[String]) -> Vec<(Vec<String>,
         found = next;
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::documents::{self, Format};
+
+    #[test]
+    fn what_stands_below_a_secrets_name_is_hidden_too() {
+        let text = r#"{"auth": {
+            "passwords": ["hunter2", "swordfish"],
+            "secrets": {"db": "hunter2"},
+            "token": null,
+            "address": "db:5432"
+        }}"#;
+        let (roots, flaws) = documents::load(Format::Json, text);
+        assert!(flaws.is_empty());
+        let root = &roots[0];
+        let said = shown::<&str>(root, &[], 500);
+        assert!(
+            !said.contains("hunter2") && !said.contains("swordfish"),
+            "{said}"
+        );
+        assert!(said.contains("db:5432") && said.contains("null"), "{said}");
+        let path = ["auth", "secrets"].map(str::to_owned);
+        assert_eq!(shown(root.at(&path).unwrap(), &path, 500), HIDDEN);
+    }
 }

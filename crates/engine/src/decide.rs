@@ -5,15 +5,16 @@ mod hosts;
 mod looks;
 mod people;
 pub(crate) mod rollback;
+mod sign;
 pub(crate) mod tick;
 
 use std::collections::BTreeMap;
 
 use model::refusal::Code;
 use model::{
-    Actor, Bundle, Checked, Digest, Envelope, Event, Gate, Generation, HostName, Refusal,
-    ReleaseId, Report, Role, Scope, ServiceName, Statement, TaskResult, Timestamp, TokenId,
-    Topology,
+    Actor, Bundle, Checked, Digest, Envelope, EnvelopeSignature, Event, Gate, Generation, HostName,
+    Refusal, ReleaseId, Report, Role, Scope, ServiceName, Statement, TaskResult, Timestamp,
+    TokenId, Topology,
 };
 
 use crate::{State, Watch};
@@ -126,6 +127,12 @@ pub enum Input {
         release: ReleaseId,
         envelope: Envelope,
         statement: Box<Statement>,
+    },
+    /// Somebody brings a signature over a test's result. The shell found that it holds.
+    Countersign {
+        by: Actor,
+        release: ReleaseId,
+        signature: EnvelopeSignature,
     },
     /// A host tells what came of its tasks.
     Results {
@@ -267,6 +274,11 @@ pub fn decide(
             envelope,
             statement,
         } => Ok(gates::attest(state, release, envelope, &statement)),
+        Input::Countersign {
+            by,
+            release,
+            signature,
+        } => sign::countersign(state, by, release, signature),
         Input::Results { host, results } => gates::results(state, &host, results),
         Input::AskBreakGlass {
             by,

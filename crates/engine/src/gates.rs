@@ -236,12 +236,23 @@ pub(crate) fn demands(state: &State, watch: &Watch, release: &Release, now: Time
         approvals: approvals_needed(state, release),
         binds: binds(release),
         approved_by: approved_by(release),
+        countersigners: countersigners_missing(rules, release),
         void: attestation_void(state, release, now).filter(|_| rolling),
         frozen,
         checks: checks_words(rules, release),
         compatibility: compatibility_words(state, release),
         waived,
     }
+}
+
+/// How many keys the rules name, when none of them has signed yet.
+fn countersigners_missing(rules: &CheckSet, release: &Release) -> usize {
+    let signed = release.attestation.iter().flat_map(|it| &it.signatures);
+    let keys: Vec<&String> = signed.map(|signature| &signature.keyid).collect();
+    if rules.countersigners.iter().any(|key| keys.contains(&key)) {
+        return 0;
+    }
+    rules.countersigners.len()
 }
 
 fn counted(count: usize, one: &str, many: &str) -> Option<String> {

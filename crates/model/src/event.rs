@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::attest::Envelope;
+use crate::attest::{Envelope, EnvelopeSignature};
 use crate::gate::{Checked, Gate, Probe, StepResult, TestRecord, Trial};
 use crate::{
     Bundle, Digest, EnvironmentName, Exposure, Generation, HostName, Millis, Order, Permille,
@@ -213,6 +213,13 @@ pub enum Event {
         release: ReleaseId,
         envelope: Envelope,
     },
+    /// Somebody whose key the control plane doesn't hold signed it as well.
+    Countersigned {
+        release: ReleaseId,
+        /// Who brought the signature.
+        by: Actor,
+        signature: EnvelopeSignature,
+    },
     /// Probes are too old to count; they are made again.
     RecheckStarted { release: ReleaseId, reason: String },
     /// Somebody wants to go past gates in an emergency.
@@ -365,6 +372,7 @@ impl Event {
             Event::TestPassed { .. } => "test_passed",
             Event::Approved { .. } => "approved",
             Event::Attested { .. } => "attested",
+            Event::Countersigned { .. } => "countersigned",
             Event::RecheckStarted { .. } => "recheck_started",
             Event::BreakGlassAsked { .. } => "break_glass_asked",
             Event::BreakGlassConfirmed { .. } => "break_glass_confirmed",

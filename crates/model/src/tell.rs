@@ -67,6 +67,7 @@ fn tell(event: &Event) -> String {
         | Event::TestPassed { .. }
         | Event::Approved { .. }
         | Event::Attested { .. }
+        | Event::Countersigned { .. }
         | Event::RecheckStarted { .. }
         | Event::BreakGlassAsked { .. }
         | Event::BreakGlassConfirmed { .. }
@@ -264,6 +265,14 @@ fn tell_gate(event: &Event) -> String {
             release, by, note, ..
         } => format!("{by} approved release {release} {note}"),
         Event::Attested { release, .. } => format!("release {release} is attested"),
+        Event::Countersigned {
+            release,
+            by,
+            signature,
+        } => {
+            let key: String = signature.keyid.chars().take(12).collect();
+            format!("{by} brought a signature of key {key} for release {release}")
+        }
         Event::RecheckStarted { release, reason } => {
             format!("release {release} is checked again: {reason}")
         }

@@ -52,6 +52,8 @@ pub struct Demands {
     pub binds: Option<Digest>,
     /// Names of those who agreed to exactly that.
     pub approved_by: Vec<String>,
+    /// Keys of which one must have signed the test's result too, when it has not.
+    pub countersigners: usize,
     /// Why what was checked and tested counts no longer.
     pub void: Option<String>,
     /// Why nothing may enter the last environment now.
@@ -157,6 +159,9 @@ fn sealed(release: &Release, demands: &Demands, now: Timestamp) -> Gating {
     if release.attestation.is_none() {
         return Gating::Wait("the test's result is being signed".into());
     }
+    if demands.countersigners > 0 {
+        return Gating::Wait(countersign_wait(release, demands));
+    }
     Gating::Open
 }
 
@@ -166,6 +171,17 @@ fn approval_wait(release: &Release, demands: &Demands) -> String {
     format!(
         "needs {missing} {people} other than {}: `plimsoll approve {}`",
         release.author, release.id
+    )
+}
+
+fn countersign_wait(release: &Release, demands: &Demands) -> String {
+    let keys = match demands.countersigners {
+        1 => "the key".to_owned(),
+        count => format!("one of {count} keys"),
+    };
+    format!(
+        "needs a signature of {keys} that its rules name: `plimsoll attest countersign {}`",
+        release.id
     )
 }
 

@@ -288,7 +288,8 @@ impl Release {
             | Event::LoadMeasured { .. }
             | Event::TestPassed { .. }
             | Event::Approved { .. }
-            | Event::Attested { .. } => self.saw(event, at),
+            | Event::Attested { .. }
+            | Event::Countersigned { .. } => self.saw(event, at),
             // Facts about other things; named so that a new kind of event is thought about here.
             Event::TopologySet { .. }
             | Event::TokenIssued { .. }
@@ -389,6 +390,11 @@ impl Release {
                 });
             }
             Event::Attested { envelope, .. } => self.attestation = Some(envelope.clone()),
+            Event::Countersigned { signature, .. } => {
+                if let Some(envelope) = &mut self.attestation {
+                    envelope.signatures.push(signature.clone());
+                }
+            }
             // Everything else is the caller's.
             _ => {}
         }

@@ -62,6 +62,7 @@ pub(crate) struct App {
         people::lift,
         gates::approve,
         gates::attestation,
+        gates::countersign,
         gates::ask,
         gates::confirm,
         gates::review,
@@ -103,6 +104,10 @@ pub(crate) fn router(app: App) -> Router {
     let quick = Router::new()
         .route("/v1/releases", get(people::releases))
         .route("/v1/releases/{id}/attestation", get(gates::attestation))
+        .route(
+            "/v1/releases/{id}/countersignatures",
+            post(gates::countersign),
+        )
         .route("/v1/approvals", post(gates::approve))
         .route("/v1/break-glass", post(gates::ask))
         .route("/v1/break-glass/{id}/confirm", post(gates::confirm))

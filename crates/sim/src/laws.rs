@@ -206,6 +206,7 @@ impl Laws {
             | Event::LoadMeasured { .. }
             | Event::TaskBroken { .. }
             | Event::Approved { .. }
+            | Event::Countersigned { .. }
             | Event::RecheckStarted { .. }
             | Event::BreakGlassAsked { .. }
             | Event::BreakGlassConfirmed { .. }

@@ -135,6 +135,17 @@ impl SecretKey {
         }
     }
 
+    /// A further signature over what an envelope already holds.
+    ///
+    /// # Errors
+    /// When the payload is not base64.
+    pub fn countersign(&self, envelope: &Envelope) -> Result<EnvelopeSignature, SignError> {
+        Ok(EnvelopeSignature {
+            keyid: self.public().to_string(),
+            sig: self.sign(&signed_bytes(envelope)?),
+        })
+    }
+
     /// The value of the `Authorization` header for an agent's request.
     pub fn authorize(
         &self,
@@ -171,6 +182,14 @@ impl PublicKey {
         self.0
             .verify_strict(message, &signature)
             .map_err(|_| wrong())
+    }
+
+    /// Checks one signature over what an envelope holds, wherever that came from.
+    ///
+    /// # Errors
+    /// When it isn't this key's over these bytes, or the payload is not base64.
+    pub fn check(&self, envelope: &Envelope, signature: &str) -> Result<(), SignError> {
+        self.verify(&signed_bytes(envelope)?, signature)
     }
 
     /// Checks an agent's request; gives the reason when it isn't one of this key's.
@@ -261,6 +280,16 @@ impl Open for Envelope {
     }
 }
 
+fn signed_bytes(envelope: &Envelope) -> Result<Vec<u8>, SignError> {
+    let payload = STANDARD
+        .decode(&envelope.payload)
+        .map_err(|error| SignError::Payload(error.to_string()))?;
+    Ok(pre_authentication_encoding(
+        &envelope.payload_type,
+        &payload,
+    ))
+}
+
 /// DSSE's PAE: lengths before texts, so that no two pairs of type and payload give the same bytes.
 fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     let mut bytes = format!(
@@ -348,6 +377,24 @@ mod tests {
                 .open::<Vec<u8>>("text/plain", &key.public())
                 .is_err()
         );
+    }
+
+    #[test]
+    fn a_second_signature_stands_beside_the_first() {
+        let (control, ci) = (
+            SecretKey::generate().unwrap(),
+            SecretKey::generate().unwrap(),
+        );
+        let mut envelope = control.seal(ORDER_TYPE, &vec![1, 2, 3]);
+        let second = ci.countersign(&envelope).unwrap();
+        assert!(ci.public().check(&envelope, &second.sig).is_ok());
+        assert!(control.public().check(&envelope, &second.sig).is_err());
+        envelope.signatures.push(second.clone());
+        for key in [control.public(), ci.public()] {
+            assert!(envelope.open::<Vec<u8>>(ORDER_TYPE, &key).is_ok());
+        }
+        let other = control.seal(ORDER_TYPE, &vec![4]);
+        assert!(ci.public().check(&other, &second.sig).is_err());
     }
 
     #[test]

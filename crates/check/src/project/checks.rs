@@ -35,7 +35,7 @@ const PROBE_DEADLINE_MAX: Millis = Millis::seconds(60);
 /// More rows than any document has.
 const ROWS_MAX: u64 = 1 << 40;
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "schemas",
     "policy",
     "guard",
@@ -47,6 +47,7 @@ const KEYS: [&str; 12] = [
     "matrix",
     "approvals",
     "attestation_valid",
+    "countersigners",
     "rehearsal",
 ];
 
@@ -93,6 +94,10 @@ pub(super) fn read(
     if let Some(node) = table.get("attestation_valid") {
         let read = reader.duration(node, "attestation_valid", VALID_MIN..=VALID_MAX);
         rules.attestation_valid_ms = read.unwrap_or(rules.attestation_valid_ms);
+    }
+    if let Some(node) = table.get("countersigners") {
+        let read = reader.texts(node, "countersigners", grammar::public_key);
+        rules.countersigners = read.unwrap_or_default();
     }
     if let Some(node) = table.get("rehearsal") {
         rules.rehearsal = rehearsal(node, reader).unwrap_or_default();

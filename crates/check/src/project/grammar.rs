@@ -246,6 +246,15 @@ pub(super) fn egress(text: &str) -> Result<String, Flaw> {
     ))
 }
 
+/// An ed25519 public key.
+pub(super) fn public_key(text: &str) -> Result<String, Flaw> {
+    match text.parse::<model::Digest>() {
+        Ok(key) => Ok(key.to_string()),
+        Err(_) => Err(Flaw::new(format!("{} is not a public key", quoted(text)))
+            .help("write the 64 hex digits that `plimsoll attest key FILE` prints")),
+    }
+}
+
 /// Something for people, in one line.
 pub(super) fn sentence(text: &str) -> Result<String, Flaw> {
     let text = text.trim();

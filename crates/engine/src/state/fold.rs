@@ -197,6 +197,7 @@ pub fn evolve(state: &mut State, event: &Event, at: Timestamp) {
         | Event::BreakGlassReviewed { .. }
         | Event::MatrixStarted { .. }
         | Event::Attested { .. }
+        | Event::Countersigned { .. }
         | Event::ReferencesProbed { .. }
         | Event::HostileTried { .. }
         | Event::RehearsalStarted { .. }

@@ -62,6 +62,15 @@ pub(super) fn evolve(state: &mut State, event: &Event, at: Timestamp) {
             }
             of_release(state, *release, event, at);
         }
+        Event::Countersigned { release, .. } => {
+            of_release(state, *release, event, at);
+            if let Some(known) = state.releases.get(release)
+                && let Some(envelope) = &known.attestation
+            {
+                let (digest, envelope) = (known.digest, envelope.clone());
+                state.attestations.insert(digest, envelope);
+            }
+        }
         Event::ReferencesProbed { release, .. }
         | Event::HostileTried { release, .. }
         | Event::RehearsalStarted { release, .. }

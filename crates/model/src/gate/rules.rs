@@ -38,6 +38,10 @@ pub struct CheckSet {
     pub approvals: u32,
     /// A test result counts for so long.
     pub attestation_valid_ms: Millis,
+    /// ed25519 public keys, 64 hex digits each: one of them must have signed a
+    /// test result besides the control plane; none: the control plane's signature is enough.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub countersigners: Vec<String>,
 }
 
 impl Default for CheckSet {
@@ -55,6 +59,7 @@ impl Default for CheckSet {
             matrix: Demand::Tell,
             approvals: 1,
             attestation_valid_ms: Millis::seconds(24 * 3600),
+            countersigners: Vec::new(),
         }
     }
 }

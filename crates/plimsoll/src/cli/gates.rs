@@ -145,6 +145,26 @@ pub(crate) enum AttestCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Make a key for countersigning, or show the public half of the one in FILE
+    Key {
+        /// Where the secret half is, or will be; only its owner may read it
+        file: PathBuf,
+    },
+    /// Sign a release's test result with a key that the control plane doesn't hold
+    Countersign {
+        /// Which release
+        #[arg(value_parser = release_id)]
+        release: ReleaseId,
+        /// The secret key, made with `attest key`
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// Don't ask; for CI
+        #[arg(long)]
+        yes: bool,
+        /// Answer in JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Args)]

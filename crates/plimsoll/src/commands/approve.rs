@@ -40,7 +40,7 @@ async fn run(args: ApproveArgs, ask: &Ask) -> Result<ExitCode, Failure> {
             println!("{line}");
         }
     }
-    if !args.yes && !agreed(release.id)? {
+    if !args.yes && !agreed(&format!("approve release {}?", release.id))? {
         println!("nothing was approved");
         return Ok(ExitCode::SUCCESS);
     }
@@ -162,12 +162,12 @@ fn shown(release: &ReleaseView, bundle: &Bundle, now: Timestamp, look: Look) -> 
 }
 
 /// Asks on a terminal; elsewhere nobody can have looked, so `--yes` must say so.
-fn agreed(id: model::ReleaseId) -> Result<bool, Failure> {
+pub(crate) fn agreed(what: &str) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::misused("nobody is here to be asked")
             .next("Look at it with `plimsoll releases show`, then use --yes."));
     }
-    print!("\napprove release {id}? type yes: ");
+    print!("\n{what} type yes: ");
     std::io::stdout().flush().map_err(Failure::caused)?;
     let mut answer = String::new();
     std::io::stdin()

@@ -11,8 +11,8 @@ use model::attest::STATEMENT_PAYLOAD_TYPE;
 use model::gate::TestRecord;
 use model::{Digest, Envelope, Millis, ReleaseId, ServiceName, Statement};
 use serde::Serialize;
-use wire::api::AttestationAnswer;
-use wire::{Open, PublicKey};
+use wire::api::{AttestationAnswer, CountersignRequest};
+use wire::{Open, PublicKey, SecretKey};
 
 use crate::cli::{Ask, AttestArgs, AttestCommand};
 use crate::commands::approve;
@@ -41,7 +41,76 @@ pub(crate) async fn attest(args: AttestArgs, ask: &Ask) -> Result<ExitCode, Fail
         } => verify(release, file.as_deref(), key, bundle, json, ask)
             .await
             .map_err(|failure| failure.with_json(json)),
+        AttestCommand::Key { file } => {
+            let key = SecretKey::load_or_create(&file).map_err(Failure::caused)?;
+            println!("{}", key.public());
+            Ok(ExitCode::SUCCESS)
+        }
+        AttestCommand::Countersign {
+            release,
+            key,
+            yes,
+            json,
+        } => countersign(release, &key, yes, json, ask)
+            .await
+            .map_err(|failure| failure.with_json(json)),
     }
+}
+
+/// Shows what would be signed, signs exactly that, and hands the signature in.
+async fn countersign(
+    release: ReleaseId,
+    file: &Path,
+    yes: bool,
+    json: bool,
+    ask: &Ask,
+) -> Result<ExitCode, Failure> {
+    if !file.exists() {
+        return Err(
+            Failure::broken(format!("there is no key in {}", file.display())).next(format!(
+                "Make one with `plimsoll attest key {}`, and name its public half in plimsoll.toml (countersigners).",
+                file.display()
+            )),
+        );
+    }
+    let secret = SecretKey::load_or_create(file).map_err(Failure::caused)?;
+    let client = connect::client(ask)?;
+    let answer = client.attestation(release).await?;
+    let control = PublicKey::parse(&answer.control_key).map_err(Failure::caused)?;
+    let statement: Statement = answer
+        .envelope
+        .open(STATEMENT_PAYLOAD_TYPE, &control)
+        .map_err(Failure::caused)?;
+    // A digest in the statement is worth nothing if the evidence shown is another.
+    if answer.record.digest() != statement.predicate.evidence {
+        return Err(Failure::broken(
+            "the evidence that the control plane shows is not the one that it signed",
+        ));
+    }
+    if !json {
+        for line in told(&statement, &answer, Timestamp::now(), Look::stdout()) {
+            println!("{line}");
+        }
+    }
+    if !yes && !approve::agreed(&format!("sign this with key {}?", secret.public()))? {
+        println!("nothing was signed");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let signature = secret
+        .countersign(&answer.envelope)
+        .map_err(Failure::caused)?;
+    let request = CountersignRequest {
+        keyid: signature.keyid,
+        sig: signature.sig,
+    };
+    let view = client.countersign(release, &request).await?;
+    if json {
+        output::json(&view)?;
+    } else {
+        let word = output::paint(Paint::Green, "signed:");
+        println!("{word} release {release} by key {}", request.keyid);
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn show(release: ReleaseId, json: bool, ask: &Ask) -> Result<ExitCode, Failure> {

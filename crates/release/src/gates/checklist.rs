@@ -3,7 +3,7 @@
 use model::gate::{Demand, RehearsalStep, StepResult};
 use model::{Gate, GateLook, GateState, Millis, RollbackCause, Rule, Timestamp, Verdict};
 
-use super::{Demands, approval_wait, broken, failure, missing_probes};
+use super::{Demands, approval_wait, broken, countersign_wait, failure, missing_probes};
 use crate::{Release, Status};
 
 /// Every gate, in order.
@@ -388,6 +388,15 @@ impl List<'_> {
             );
         }
         match self.release.attestation {
+            Some(_) if self.demands.countersigners > 0 => between(
+                line(
+                    Gate::Attestation,
+                    GateState::Waiting,
+                    countersign_wait(self.release, self.demands),
+                ),
+                began,
+                None,
+            ),
             Some(_) => line(
                 Gate::Attestation,
                 GateState::Passed,

@@ -7,11 +7,13 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use engine::Input;
 use model::refusal::Code;
-use model::{Event, Millis, Refusal, ReleaseId, Role, Scope, Timestamp};
+use model::{EnvelopeSignature, Event, Millis, Refusal, ReleaseId, Role, Scope, Timestamp};
 use wire::api::{
-    ApproveRequest, AttestationAnswer, BreakGlassRequest, BreakGlassView, Done, FreezeRequest,
-    Problem, ReleaseView, ReviewRequest,
+    ApproveRequest, AttestationAnswer, BreakGlassRequest, BreakGlassView, CountersignRequest, Done,
+    FreezeRequest, Problem, ReleaseView, ReviewRequest,
 };
+
+use wire::PublicKey;
 
 use super::App;
 use super::answer::{Bearer, Body, No, Path, bad_request};
@@ -79,6 +81,45 @@ pub(crate) async fn attestation(
         })
     });
     Ok(Json(found.await?))
+}
+
+/// Adds a signature by a key that the control plane doesn't hold, one that the service's rules name.
+#[utoipa::path(post, path = "/v1/releases/{id}/countersignatures", tag = "gates", request_body = CountersignRequest,
+    params(("id" = u64, Path, description = "The release's number")),
+    responses((status = 201, body = ReleaseView), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
+pub(crate) async fn countersign(
+    State(app): State<App>,
+    bearer: Bearer,
+    Path(id): Path<String>,
+    Body(request): Body<CountersignRequest>,
+) -> Result<(StatusCode, Json<ReleaseView>), No> {
+    let by = bearer.may(&app, Role::Approver)?;
+    let id = ReleaseId(number(&id, "release")?);
+    let CountersignRequest { keyid, sig } = request;
+    let held = app.control.read(move |state, _, _| {
+        let release = state.releases.get(&id);
+        release.and_then(|release| release.attestation.clone())
+    });
+    // Without an attestation the engine says what is missing.
+    if let Some(envelope) = held.await {
+        let holds = PublicKey::parse(&keyid).and_then(|key| key.check(&envelope, &sig));
+        holds.map_err(|error| {
+            No(Refusal::new(
+                Code::BadSignature,
+                format!("release {id}: {error}"),
+                "Sign what is there now: `plimsoll attest countersign`.",
+            ))
+        })?;
+    }
+    let signature = EnvelopeSignature { keyid, sig };
+    app.control
+        .decide(Input::Countersign {
+            by,
+            release: id,
+            signature,
+        })
+        .await?;
+    Ok((StatusCode::CREATED, Json(view(&app, id).await?)))
 }
 
 /// Asks to go past gates in an emergency. Nothing is open before a second person agrees.

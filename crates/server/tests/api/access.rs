@@ -43,6 +43,7 @@ fn operations() -> Vec<(Method, &'static str, String, Value, For)> {
         let path = match template {
             "/v1/releases/{id}" => "/v1/releases/1".to_owned(),
             "/v1/releases/{id}/attestation" => "/v1/releases/1/attestation".to_owned(),
+            "/v1/releases/{id}/countersignatures" => "/v1/releases/1/countersignatures".to_owned(),
             "/v1/break-glass/{id}/confirm" => "/v1/break-glass/1/confirm".to_owned(),
             "/v1/break-glass/{id}/review" => "/v1/break-glass/1/review".to_owned(),
             "/v1/blobs/{digest}" => blob.clone(),
@@ -64,6 +65,12 @@ fn operations() -> Vec<(Method, &'static str, String, Value, For)> {
             "/v1/releases/{id}/attestation",
             &none,
             Bearer(Role::Viewer),
+        ),
+        row(
+            &post,
+            "/v1/releases/{id}/countersignatures",
+            &json!({ "keyid": "", "sig": "" }),
+            Bearer(Role::Approver),
         ),
         row(&post, "/v1/break-glass", &glass, Bearer(Role::Operator)),
         row(

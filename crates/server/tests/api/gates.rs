@@ -9,10 +9,10 @@ use model::{
 };
 use serde_json::{Value, json};
 use wire::api::{
-    ApproveRequest, BreakGlassRequest, BreakGlassView, FreezeRequest, ProposeRequest, ReleaseState,
-    ReleaseView, ReviewRequest, StatusView,
+    ApproveRequest, BreakGlassRequest, BreakGlassView, CountersignRequest, FreezeRequest,
+    ProposeRequest, ReleaseState, ReleaseView, ReviewRequest, StatusView,
 };
-use wire::{Client, ClientError, Open};
+use wire::{Client, ClientError, Envelope, Open, SecretKey};
 
 use crate::support::{Agent, Server, code, fleet, status, until};
 
@@ -122,6 +122,73 @@ async fn a_high_risk_change_waits_for_somebody_else() {
         no(approve(&bob, &view).await),
         (409, Code::NoApprovalNeeded)
     );
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_the_control_plane_does_not_hold_signs_too() {
+    let (ci, other) = (
+        SecretKey::generate().unwrap(),
+        SecretKey::generate().unwrap(),
+    );
+    let mut topology = fleet();
+    let spec = topology.services.values_mut().next().unwrap();
+    spec.checks.countersigners = vec![ci.public().to_string()];
+    let server = Server::start_with(topology).await;
+    let agents = server.join_all().await;
+    let bob = server.person("bob", Role::Approver).await;
+    let id = server.propose("a = 1\n").await.unwrap().id;
+    let of = |key: &SecretKey, envelope: &Envelope| {
+        let signature = key.countersign(envelope).unwrap();
+        CountersignRequest {
+            keyid: signature.keyid,
+            sig: signature.sig,
+        }
+    };
+    let early = of(&ci, &ci.seal(STATEMENT_PAYLOAD_TYPE, &1));
+    assert_eq!(
+        no(bob.countersign(id, &early).await),
+        (409, Code::NotAttested)
+    );
+    let envelope = until("the control plane has signed", async || {
+        for agent in &agents {
+            agent.obey().await;
+        }
+        let answer = server.operator.attestation(id).await.ok()?;
+        Some(answer.envelope)
+    })
+    .await;
+    assert_eq!(
+        state(&server.view(id).await, Gate::Attestation),
+        GateState::Waiting
+    );
+    for forged in [
+        early,
+        of(&other, &envelope),
+        CountersignRequest {
+            keyid: ci.public().to_string(),
+            ..of(&other, &envelope)
+        },
+    ] {
+        assert_eq!(
+            no(bob.countersign(id, &forged).await),
+            (401, Code::BadSignature)
+        );
+    }
+    assert!(server.journaled("countersigned").await.is_empty());
+    bob.countersign(id, &of(&ci, &envelope)).await.unwrap();
+    bob.countersign(id, &of(&ci, &envelope)).await.unwrap();
+    assert_eq!(server.journaled("countersigned").await.len(), 1);
+    let dispatch = until("an order for production", async || {
+        agents[0].obey().await;
+        let orders = [agents[1].orders().await.0, agents[2].orders().await.0];
+        orders.into_iter().flatten().next()
+    })
+    .await;
+    let sent = dispatch.attestation.unwrap();
+    for key in [agents[0].control_key.clone(), ci.public()] {
+        assert!(sent.open::<Statement>(STATEMENT_PAYLOAD_TYPE, &key).is_ok());
+    }
     server.stop().await;
 }
 

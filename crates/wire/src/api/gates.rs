@@ -45,6 +45,16 @@ pub struct CheckAnswer {
     pub approvals_needed: u32,
 }
 
+/// `POST /v1/releases/ID/countersignatures`: a signature over the attestation by a key that the rules name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CountersignRequest {
+    /// The public key, 64 hex digits.
+    pub keyid: String,
+    /// 128 hex digits, over the envelope's payload in DSSE's pre-authentication encoding.
+    pub sig: String,
+}
+
 /// `POST /v1/approvals`: somebody other than the author agrees to a high-risk change.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -55,6 +55,19 @@ impl Client {
         self.get(&format!("/v1/releases/{id}/attestation")).await
     }
 
+    /// `POST /v1/releases/ID/countersignatures`.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn countersign(
+        &self,
+        id: ReleaseId,
+        request: &api::CountersignRequest,
+    ) -> Result<api::ReleaseView, ClientError> {
+        self.post(&format!("/v1/releases/{id}/countersignatures"), request)
+            .await
+    }
+
     /// `POST /v1/break-glass`.
     ///
     /// # Errors

@@ -116,7 +116,7 @@ file = "service.toml"
             plimsoll.toml:13:1: unknown key "polices" in checks
               13 | polices = []
                  | ^^^^^^^
-              help: did you mean `policy`? known keys: schemas, policy, guard, reference, risk, egress, literals, hostile, matrix, approvals, attestation_valid, rehearsal
+              help: did you mean `policy`? known keys: schemas, policy, guard, reference, risk, egress, literals, hostile, matrix, approvals, attestation_valid, countersigners, rehearsal
 
             plimsoll.toml:15:1: `message` is missing in this policy
               15 | [[service.api.checks.policy]]

@@ -1,0 +1,53 @@
+//! Signatures over test results besides the control plane's own.
+//!
+//! Invariant: only keys that the service's rules name are taken, each once.
+
+use model::refusal::Code;
+use model::{Actor, EnvelopeSignature, Event, Refusal, ReleaseId};
+
+use crate::{State, gates};
+
+/// Somebody whose key the control plane doesn't hold signed a test's result.
+pub(super) fn countersign(
+    state: &State,
+    by: Actor,
+    id: ReleaseId,
+    signature: EnvelopeSignature,
+) -> Result<Vec<Event>, Refusal> {
+    let Some(release) = state.releases.get(&id) else {
+        return Err(Refusal::new(
+            Code::UnknownRelease,
+            format!("there is no release {id}"),
+            "`plimsoll releases` lists them.",
+        ));
+    };
+    let Some(envelope) = &release.attestation else {
+        return Err(Refusal::new(
+            Code::NotAttested,
+            format!("release {id} has no test result to sign (yet)"),
+            "`plimsoll status` shows what it waits for.",
+        ));
+    };
+    let wanted = &gates::rules(state, &release.service).countersigners;
+    if !wanted.contains(&signature.keyid) {
+        return Err(Refusal::new(
+            Code::BadSignature,
+            format!(
+                "key {} is none of the {} that the rules of {} name",
+                signature.keyid,
+                wanted.len(),
+                release.service
+            ),
+            "Sign with a key of `countersigners` in plimsoll.toml; `plimsoll attest key FILE` shows a key's public half.",
+        ));
+    }
+    let known = envelope.signatures.iter();
+    if known.into_iter().any(|it| it.keyid == signature.keyid) {
+        return Ok(Vec::new());
+    }
+    Ok(vec![Event::Countersigned {
+        release: id,
+        by,
+        signature,
+    }])
+}

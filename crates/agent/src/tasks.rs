@@ -37,6 +37,10 @@ const AT_ONCE_MAX: usize = 32;
 const LIST_MAX: usize = 256;
 /// Totals of loads that left the list and could not be told yet; the oldest is forgotten.
 const LEFT_MAX: usize = 32;
+/// What could not be done is tried again: soon, because people wait, and then
+/// less and less often, because each try may copy a tree.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
+const AGAIN_AFTER_MAX: Duration = Duration::from_secs(300);
 /// Forged tasks that are remembered, so that each is logged once.
 const FORGED_MAX: usize = 256;
 
@@ -181,19 +185,32 @@ impl Worker {
         let (tools, stopped) = (self.tools.clone(), stop.clone());
         let job = self.jobs.spawn(async move {
             let (id, release) = (task.id.clone(), task.release);
-            let work = AbortOnDropHandle::new(tokio::spawn({
-                let tools = tools.clone();
-                async move { tools.perform(&task, stopped).await }
-            }));
-            let outcome = work.await.unwrap_or_else(|error| TaskOutcome::Broken {
-                reason: format!("the agent's own work broke off: {error}"),
-            });
-            let result = TaskResult {
-                id,
-                release,
-                outcome,
-            };
-            tools.tell(result).await;
+            let mut pause = AGAIN_AFTER;
+            loop {
+                let work = AbortOnDropHandle::new(tokio::spawn({
+                    let (tools, task, stopped) = (tools.clone(), task.clone(), stopped.clone());
+                    async move { tools.perform(&task, stopped).await }
+                }));
+                let outcome = work.await.unwrap_or_else(|error| TaskOutcome::Broken {
+                    reason: format!("the agent's own work broke off: {error}"),
+                });
+                let broken = matches!(outcome, TaskOutcome::Broken { .. });
+                let result = TaskResult {
+                    id: id.clone(),
+                    release,
+                    outcome,
+                };
+                tools.tell(result).await;
+                // What is in the way may pass, and a release waits for this answer.
+                if !broken
+                    || tokio::time::timeout(pause, stopped.cancelled())
+                        .await
+                        .is_ok()
+                {
+                    return;
+                }
+                pause = pause.saturating_mul(2).min(AGAIN_AFTER_MAX);
+            }
         });
         let known = Known {
             job,

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use model::gate::ProbeVerdict as Verdict;
 use model::gate::ReferenceKind::{Dns, File, Http, Postgres, Tcp, Tls};
-use model::{Millis, TaskOutcome};
+use model::{Millis, TaskKind, TaskOutcome};
 
 use super::servers::{Authority, Full, Manner, Server, refused, status};
-use super::{Asking, hopeless, reference};
+use super::{Asking, hopeless, outcome, reference, task};
+use crate::fake::{Fake, Ship, eventually};
 
 /// Whether the text is `expected`, with any span for its last `N ms`.
 fn fits(text: &str, expected: &str) -> bool {
@@ -287,6 +288,32 @@ async fn roots_that_cannot_be_read_are_no_verdict() {
         panic!("{outcome:?}");
     };
     assert!(reason.contains("probes.roots, /no/such.pem"), "{reason}");
+}
+
+#[tokio::test]
+async fn what_could_not_be_done_is_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let roots = folder.path().join("roots.pem");
+    let fake = Fake::start().await;
+    let mut ship = Ship::new(&fake);
+    ship.config.probes.roots = Some(roots.clone());
+    let kind = TaskKind::Probe {
+        references: [(1, reference(File, "/etc/hostname"))].into(),
+        egress: None,
+    };
+    fake.list(&[task("r7/probe/1", kind)]);
+    ship.start();
+    let first = outcome(&fake, "r7/probe/1").await;
+    assert!(matches!(first, TaskOutcome::Broken { .. }), "{first:?}");
+    let own = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    std::fs::write(&roots, own.cert.pem()).unwrap();
+    let probed = || {
+        let inner = fake.inner();
+        let mut results = inner.results.iter();
+        results.any(|result| matches!(result.outcome, TaskOutcome::Probed { .. }))
+    };
+    eventually("it is done after all", probed).await;
+    ship.kill().await;
 }
 
 #[tokio::test]

@@ -111,9 +111,12 @@ fn peers(folder: &Path) -> Value {
     for (peer, why) in [
         (
             "conftest",
-            "a Go program; PyPI, npm and Debian don't have it (PyPI's name is another thing)",
+            "a Go program; Debian and npm don't have it, and PyPI's of that name is another thing",
         ),
-        ("opa", "a Go program; PyPI, npm and Debian don't have it"),
+        (
+            "opa",
+            "a Go program; Debian and PyPI don't have it, and npm's of that name is another thing",
+        ),
     ] {
         found.push(json!({"peer": peer, "missing": why}));
     }

@@ -103,18 +103,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 pub(crate) fn router(app: App) -> Router {
     let quick = Router::new()
         .route("/v1/releases", get(people::releases))
-        .route("/v1/releases/{id}/attestation", get(gates::attestation))
-        .route(
-            "/v1/releases/{id}/countersignatures",
-            post(gates::countersign),
-        )
-        .route("/v1/approvals", post(gates::approve))
-        .route("/v1/break-glass", post(gates::ask))
-        .route("/v1/break-glass/{id}/confirm", post(gates::confirm))
-        .route("/v1/break-glass/{id}/review", post(gates::review))
+        .merge(about_gates())
         .route("/v1/rollbacks", post(people::roll_back))
-        .route("/v1/freezes", post(gates::freeze))
-        .route("/v1/thaws", post(gates::thaw))
         .route("/v1/quarantine/lift", post(people::lift))
         .route("/v1/bundles/{digest}", get(people::bundle))
         .route("/v1/status", get(people::status))
@@ -172,6 +162,22 @@ pub(crate) fn router(app: App) -> Router {
         }))
         .layer(middleware::from_fn_with_state(app.clone(), around))
         .with_state(app)
+}
+
+/// What people do about gates.
+fn about_gates() -> Router<App> {
+    Router::new()
+        .route("/v1/releases/{id}/attestation", get(gates::attestation))
+        .route(
+            "/v1/releases/{id}/countersignatures",
+            post(gates::countersign),
+        )
+        .route("/v1/approvals", post(gates::approve))
+        .route("/v1/break-glass", post(gates::ask))
+        .route("/v1/break-glass/{id}/confirm", post(gates::confirm))
+        .route("/v1/break-glass/{id}/review", post(gates::review))
+        .route("/v1/freezes", post(gates::freeze))
+        .route("/v1/thaws", post(gates::thaw))
 }
 
 fn within(span: std::time::Duration) -> TimeoutLayer {

@@ -96,8 +96,8 @@ async fn deceive(fleet: &mut Fleet) -> Result<()> {
 }
 
 /// A proxy in front of the control plane.
-struct Between {
-    url: String,
+pub(crate) struct Between {
+    pub(crate) url: String,
     told: Arc<Told>,
 }
 
@@ -128,7 +128,7 @@ impl Told {
 }
 
 impl Between {
-    async fn start(control: String) -> Result<Between> {
+    pub(crate) async fn start(control: String) -> Result<Between> {
         let builder = reqwest::Client::builder().no_proxy().tls_certs_only([]);
         let told = Arc::new(Told {
             control,
@@ -143,11 +143,11 @@ impl Between {
         Ok(Between { url, told })
     }
 
-    fn newest(&self) -> Option<Envelope> {
+    pub(crate) fn newest(&self) -> Option<Envelope> {
         self.told.now().newest.clone()
     }
 
-    fn lie(&self, lie: Option<Envelope>) {
+    pub(crate) fn lie(&self, lie: Option<Envelope>) {
         let mut now = self.told.now();
         (now.lie, now.told) = (lie, 0);
         self.told.hurry.notify_waiters();

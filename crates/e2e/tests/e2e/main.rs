@@ -23,6 +23,7 @@ mod forged;
 mod full_disk;
 mod gates;
 mod kills;
+mod no_way;
 mod people;
 mod plane;
 mod program;

@@ -19,6 +19,7 @@ use wire::SecretKey;
 use crate::ServerError;
 use crate::boards::{Boards, News};
 use crate::limits::{BATCH_MAX, QUEUE_MAX, SNAPSHOT_EVERY};
+use crate::sealed;
 
 /// Records folded at a time at start.
 const FOLD_STEP: usize = 1000;
@@ -158,7 +159,7 @@ pub(crate) async fn start(
     boards: Arc<Boards>,
     key: SecretKey,
 ) -> Result<(Control, Worker), ServerError> {
-    let (state, position) = fold(&journal).await.map_err(ServerError::Fold)?;
+    let (state, position) = fold(&journal, &key).await.map_err(ServerError::Fold)?;
     let now = Timestamp::now();
     let mut watch = Watch::new(now);
     watch.mark(&state);
@@ -182,7 +183,7 @@ pub(crate) async fn start(
     Ok((Control { urgent, normal }, worker))
 }
 
-async fn fold(journal: &Journal) -> Result<(State, Seq), String> {
+async fn fold(journal: &Journal, key: &SecretKey) -> Result<(State, Seq), String> {
     let words = |error: &dyn std::error::Error| {
         let causes = std::iter::successors(Some(error), |error| error.source());
         let causes: Vec<String> = causes.map(ToString::to_string).collect();
@@ -193,9 +194,10 @@ async fn fold(journal: &Journal) -> Result<(State, Seq), String> {
         .await
         .map_err(|error| words(&error))?;
     let from_snapshot = snapshot.and_then(|snapshot| {
-        let state = serde_json::from_slice(&snapshot.state);
+        let state = sealed::open(key, snapshot.seq, &snapshot.state)
+            .and_then(|state| serde_json::from_slice(state).map_err(|error| error.to_string()));
         state
-            .inspect_err(|error| tracing::warn!(%error, "the snapshot can't be read"))
+            .inspect_err(|error| tracing::warn!(error, "the snapshot is not believed"))
             .ok()
             .map(|state: State| (state, snapshot.seq))
     });
@@ -408,7 +410,7 @@ impl Owner {
                 } else {
                     tracing::error!(%error, "append failed");
                 }
-                match fold(&self.journal).await {
+                match fold(&self.journal, &self.key).await {
                     Ok((state, position)) => (self.state, self.position) = (state, position),
                     Err(error) => tracing::error!(error, "the journal can't be read back"),
                 }
@@ -435,7 +437,8 @@ impl Owner {
         if self.snapshot_at == self.position {
             return;
         }
-        let saved = match serde_json::to_vec(&self.state) {
+        let state = serde_json::to_vec(&self.state);
+        let saved = match state.and_then(|state| sealed::seal(&self.key, self.position, &state)) {
             Ok(bytes) => {
                 self.journal
                     .save_snapshot(self.position, STATE_FORMAT, bytes)

@@ -16,6 +16,7 @@ mod foreseen;
 mod limits;
 mod listen;
 mod metrics;
+mod sealed;
 mod trust;
 mod views;
 

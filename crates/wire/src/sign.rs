@@ -20,6 +20,8 @@ pub const ORDER_TYPE: &str = "application/vnd.plimsoll.order+json";
 pub const REVERT_TYPE: &str = "application/vnd.plimsoll.revert+json";
 /// Payload type of a signed [`model::Task`].
 pub const TASK_TYPE: &str = "application/vnd.plimsoll.task+json";
+/// Payload type of the seal on a snapshot of the control plane's state.
+pub const SNAPSHOT_TYPE: &str = "application/vnd.plimsoll.snapshot+json";
 /// An agent's request is refused when its time differs by more than this from the control plane's.
 pub const REQUEST_SKEW_MS_MAX: i64 = 120_000;
 

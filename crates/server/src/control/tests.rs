@@ -108,7 +108,7 @@ async fn what_the_journal_can_never_hold_stands_in_no_way_backs_way() {
     let words = refused.await.unwrap().unwrap_err().to_string();
     assert!(words.contains("make its content smaller"), "{words}");
     assert!(!done.await.unwrap().unwrap().events.is_empty());
-    let (durable, position) = fold(&owner.journal).await.unwrap();
+    let (durable, position) = fold(&owner.journal, &owner.key).await.unwrap();
     assert_eq!((&durable, position), (&owner.state, owner.position));
     assert_eq!(durable.services[&api].active, None);
 }

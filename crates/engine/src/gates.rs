@@ -9,8 +9,8 @@ use std::sync::LazyLock;
 use check::compat::{self, Place};
 use model::gate::Demand;
 use model::{
-    Bundle, CheckSet, Digest, EnvironmentName, Finding, Gate, GateLook, HostName, ReleaseId,
-    ServiceName, Statement, Timestamp, canonical,
+    Bundle, CatalogEntry, CheckSet, Digest, EnvironmentName, Finding, Gate, GateLook, HostName,
+    ReleaseId, ServiceName, Statement, Timestamp, canonical,
 };
 use release::gates::Probing;
 use release::{Demands, Release, Status};
@@ -290,10 +290,28 @@ pub fn gates(state: &State, watch: &Watch, release: &Release, now: Timestamp) ->
     release::gates::checklist(release, &demands, serving(state, release))
 }
 
-/// Conflicts of a bundle with what is deployed beside it, in any environment.
-pub fn compatibility(state: &State, bundle: &Bundle) -> Vec<Finding> {
-    let places = places(state, &bundle.service);
-    compat::compatible(bundle, &places, &state.topology.catalog)
+/// What is deployed beside a service, in any environment, at one moment. To
+/// compare a bundle with it may take seconds, in which nothing else is decided:
+/// who only wants to know takes this along and compares elsewhere.
+#[derive(Debug, Clone)]
+pub struct Beside {
+    places: Vec<Place>,
+    catalog: Vec<CatalogEntry>,
+}
+
+impl Beside {
+    /// As `state` has it now.
+    pub fn of(state: &State, service: &ServiceName) -> Beside {
+        Beside {
+            places: places(state, service),
+            catalog: state.topology.catalog.clone(),
+        }
+    }
+
+    /// Conflicts of a bundle with it.
+    pub fn conflicts(&self, bundle: &Bundle) -> Vec<Finding> {
+        compat::compatible(bundle, &self.places, &self.catalog)
+    }
 }
 
 /// Classes of hosts that run the service, with all that is deployed on them.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use check::{Assessment, Tree};
-use engine::State;
+use engine::{Beside, State};
 use model::gate::{CheckSet, Checked, FINDINGS_MAX};
 use model::refusal::Code;
 use model::{
@@ -99,11 +99,16 @@ impl Checks {
         }
     }
 
-    /// Assesses `bundle`, on a thread of its own.
+    /// Assesses `bundle`, and compares it with what is deployed, on a thread of its own.
     ///
     /// # Errors
     /// `overloaded` when it takes too long or the store fails, `missing-blob` when the store lacks bytes.
-    pub(crate) async fn look(&self, bundle: Bundle, against: Against) -> Result<Looked, Refusal> {
+    pub(crate) async fn look(
+        &self,
+        bundle: Bundle,
+        against: Against,
+        beside: Beside,
+    ) -> Result<Looked, Refusal> {
         let late = || {
             Refusal::new(
                 Code::Overloaded,
@@ -121,13 +126,15 @@ impl Checks {
             tokio::task::spawn_blocking(move || {
                 // Given back when the work ends, not when somebody stops waiting for it.
                 let _place = place;
-                look(&blobs, &bundle, &against)
+                let mut looked = look(&blobs, &bundle, &against)?;
+                looked.findings.extend(beside.conflicts(&bundle));
+                Ok(looked)
             })
             .await
         };
         match tokio::time::timeout(CHECK_WITHIN, looking).await {
             Err(_) => Err(late()),
-            Ok(Ok(looked)) => looked.map_err(|error| unreadable(&error)),
+            Ok(Ok(looked)) => looked.map_err(|error: Unreadable| unreadable(&error)),
             Ok(Err(error)) => {
                 tracing::error!(%error, "the checks ended badly");
                 Err(Refusal::new(

@@ -175,7 +175,7 @@ fn break_glass(state: &State, change: &Change, now: Timestamp) -> Result<bool, R
 
 /// What is deployed must go with it, before any host sees it.
 fn compatible(state: &State, bundle: &Bundle) -> Result<(), Refusal> {
-    let findings = gates::compatibility(state, bundle);
+    let findings = gates::Beside::of(state, &bundle.service).conflicts(bundle);
     let denied: Vec<&Finding> = findings
         .iter()
         .filter(|finding| finding.severity == Severity::Deny)

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use engine::Input;
+use engine::{Beside, Input};
 use model::refusal::Code;
 use model::{Actor, Bundle, Event, Finding, Refusal, ReleaseId, Role};
 use wire::api::{CheckAnswer, CheckRequest, Problem, ProposeRequest, ReleaseView};
@@ -158,14 +158,14 @@ async fn find(app: &App, bundle: &Bundle) -> Result<Found, No> {
         move |state, _, _| {
             // What has no form at all is not worth a look at its documents.
             engine::decide::well_formed(state, &bundle)?;
-            let compatibility = engine::compatibility(state, &bundle);
-            Ok::<_, Refusal>((Against::of(state, &bundle.service), compatibility))
+            let beside = Beside::of(state, &bundle.service);
+            Ok::<_, Refusal>((Against::of(state, &bundle.service), beside))
         }
     });
-    let (against, compatibility) = read.await?;
-    let mut looked = app.checks.look(bundle.clone(), against.clone()).await?;
-    let mut findings = std::mem::take(&mut looked.findings);
-    findings.extend(compatibility);
+    let (against, beside) = read.await?;
+    let looking = app.checks.look(bundle.clone(), against.clone(), beside);
+    let mut looked = looking.await?;
+    let findings = std::mem::take(&mut looked.findings);
     Ok(Found {
         looked,
         against,

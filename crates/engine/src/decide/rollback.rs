@@ -19,6 +19,9 @@ use crate::{SlotStatus, State, Watch};
 
 /// A host that failed its way back is told again after this long: it may have a reason that passes.
 const RETRY_AFTER: Millis = Millis::seconds(5);
+/// The longer that goes on, the less often, down to this: thousands of hosts that
+/// go on saying no must not fill the journal. A person's new order comes at once.
+const RETRY_AFTER_MAX: Millis = Millis::seconds(60);
 
 /// A person asks for the way back.
 #[expect(
@@ -228,8 +231,8 @@ fn must_go_back(slot: &Slot, releases: &BTreeSet<ReleaseId>, left: &[Digest]) ->
 /// may end between two), and again to hosts that said they did otherwise.
 pub(super) fn owed(state: &State, release: &Release, now: Timestamp) -> Vec<Event> {
     let service = &release.service;
-    let stays = match &release.status {
-        Status::RollingBack(rollback) => rollback.to == Some(release.digest),
+    let (stays, started_at) = match &release.status {
+        Status::RollingBack(rollback) => (rollback.to == Some(release.digest), rollback.started_at),
         Status::Rolling { .. } | Status::Good | Status::RolledBack(_) => return Vec::new(),
     };
     let left: &[Digest] = if stays { &[] } else { &[release.digest] };
@@ -241,7 +244,9 @@ pub(super) fn owed(state: &State, release: &Release, now: Timestamp) -> Vec<Even
                 ours.then(|| slot.home_from(left))
             }
             (OrderKind::Rollback, SlotStatus::Failed { .. }) => {
-                let due = RETRY_AFTER.after(order.issued_at) <= now;
+                let tried_for = Millis::between(started_at, order.issued_at);
+                let pause = tried_for.clamp(RETRY_AFTER, RETRY_AFTER_MAX);
+                let due = pause.after(order.issued_at) <= now;
                 slot.way_back_of(release.id)
                     .filter(|_| due)
                     .map(|order| order.digest)

@@ -2,8 +2,8 @@
 
 use model::gate::{Probe, ProbeVerdict, RehearsalPlan};
 use model::{
-    Event, HostName, Millis, OrderKind, Phase, Report, ReportKind, TaskOutcome, TaskResult,
-    Topology,
+    Event, HostName, Millis, Order, OrderKind, Phase, Report, ReportKind, TaskOutcome, TaskResult,
+    Timestamp, Topology,
 };
 
 use super::world::{World, api, bundle, person};
@@ -39,6 +39,21 @@ fn newest(world: &World) -> &crate::Release {
 
 fn waits(world: &World) -> Option<String> {
     crate::decide::waiting(&world.state, &world.watch, newest(world), world.now)
+}
+
+/// A host's no to an order.
+fn declined(number: u64, order: &Order, at: Timestamp) -> Report {
+    Report {
+        number,
+        service: api(),
+        generation: order.generation,
+        at,
+        kind: ReportKind::Declined {
+            phase: Phase::Accept,
+            reason: "not attested: never good here".into(),
+            running: bundle("one").digest(),
+        },
+    }
 }
 
 /// Until the test host rehearses, with its first step confirmed and nothing open.
@@ -108,17 +123,7 @@ fn a_host_that_cant_be_brought_to_the_base_fails_the_release_once() {
             report += 1;
             world.ok(Input::Reports {
                 host: host("web-00"),
-                reports: vec![Report {
-                    number: report,
-                    service: api(),
-                    generation: order.generation,
-                    at: world.now,
-                    kind: ReportKind::Declined {
-                        phase: Phase::Accept,
-                        reason: "not attested: never good here".into(),
-                        running: bundle("one").digest(),
-                    },
-                }],
+                reports: vec![declined(report, &order, world.now)],
             });
         } else {
             world.carry_out();
@@ -236,4 +241,35 @@ fn the_record_of_a_test_fits_the_journal_however_many_probed() {
     let bytes = serde_json::to_vec(event).unwrap().len();
     // The journal takes 8 MiB for one event.
     assert!(bytes < 8 << 20, "{bytes}");
+}
+
+#[test]
+fn a_host_that_goes_on_refusing_its_way_back_is_asked_less_and_less_often() {
+    let mut world = World::new(1, 1);
+    world.until_good("one");
+    world.roll_back(None).unwrap();
+    let (mut ordered, mut report) = (0, 1000);
+    for _ in 0..600 {
+        world.pass(Millis::seconds(1));
+        let slot = world.state.slot(&host("web-00"), &api()).unwrap();
+        let order = slot.order.clone().unwrap();
+        if !matches!(slot.status, SlotStatus::Ordered { .. }) {
+            continue;
+        }
+        ordered += 1;
+        report += 1;
+        world.ok(Input::Reports {
+            host: host("web-00"),
+            reports: vec![declined(report, &order, world.now)],
+        });
+        world.confirm(&host("test-0")).unwrap();
+    }
+    assert!((8..20).contains(&ordered), "{ordered}");
+    let again = world.roll_back(Some(bundle("as found").digest()));
+    assert!(again.is_err(), "that was never good");
+    let orders = world.roll_back(None).unwrap();
+    let at_once = orders
+        .iter()
+        .any(|event| matches!(event, Event::HostOrdered { .. }));
+    assert!(at_once, "a person need not wait: {orders:?}");
 }

@@ -182,8 +182,16 @@ pub fn attestation_void(state: &State, release: &Release, now: Timestamp) -> Opt
     };
     let record = &tested.record;
     if now >= tested.expires_at {
+        let first = if serving(state, release) {
+            format!(
+                "turn it back (`plimsoll rollback {}`), then ",
+                release.service
+            )
+        } else {
+            String::new()
+        };
         return Some(format!(
-            "its test counted until {}; {again}",
+            "its test counted until {}; {first}{again}",
             tested.expires_at
         ));
     }

@@ -276,6 +276,12 @@ fn an_expired_test_sends_no_further_host_forward() {
         .slot(&"web-01".parse().unwrap(), &api())
         .unwrap();
     assert!(last.order.is_none(), "{last:?}");
+    let waits = crate::decide::waiting(&world.state, &world.watch, newest(&world), world.now);
+    let waits = waits.expect("it says why");
+    assert!(
+        waits.contains("turn it back (`plimsoll rollback api`), then push again"),
+        "{waits}"
+    );
 }
 
 #[test]

@@ -14,6 +14,7 @@
 mod advance;
 mod approval;
 mod bad_input;
+mod countersign;
 mod dead_control;
 mod doctor;
 mod drills;

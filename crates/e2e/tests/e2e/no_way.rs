@@ -268,7 +268,7 @@ async fn by_topology(fleet: &mut Fleet, calm: &Calm) -> Result<()> {
         let release = fleet.push(what).await?;
         let over = fleet.over(release.id).await?;
         ensure!(over.state == ReleaseState::RolledBack, "{over:#?}");
-        refused_in_journal(fleet, release.digest).await?;
+        refused_in_journal(fleet, release.digest, "not attested").await?;
         calm.holds(fleet, what).await?;
     }
     client.set_topology(&declared).await?;
@@ -294,7 +294,7 @@ async fn by_topology(fleet: &mut Fleet, calm: &Calm) -> Result<()> {
 }
 
 /// An agent refused this bundle, and the journal has its words.
-async fn refused_in_journal(fleet: &Fleet, digest: Digest) -> Result<()> {
+pub(crate) async fn refused_in_journal(fleet: &Fleet, digest: Digest, words: &str) -> Result<()> {
     let records = fleet.journal().await?;
     let mut orders = BTreeMap::new();
     let refused = records.iter().any(|record| match &record.event {
@@ -307,7 +307,7 @@ async fn refused_in_journal(fleet: &Fleet, digest: Digest) -> Result<()> {
             generation,
             reason,
             ..
-        } => orders.get(&(host, *generation)) == Some(&digest) && reason.contains("not attested"),
+        } => orders.get(&(host, *generation)) == Some(&digest) && reason.contains(words),
         _ => false,
     });
     ensure!(refused, "no host refused {}", digest.short());
@@ -315,7 +315,7 @@ async fn refused_in_journal(fleet: &Fleet, digest: Digest) -> Result<()> {
 }
 
 /// A change that is under test, and will be for long.
-async fn stay_in_test(fleet: &mut Fleet, version: &str) -> Result<ReleaseView> {
+pub(crate) async fn stay_in_test(fleet: &mut Fleet, version: &str) -> Result<ReleaseView> {
     let path = fleet.world.folder().join("project/plimsoll.toml");
     let project = std::fs::read_to_string(&path)?;
     let long = project.replace("bake = \"2s\"", "bake = \"4m\"");
@@ -395,7 +395,9 @@ async fn by_database(fleet: &mut Fleet, calm: &Calm) -> Result<()> {
     })
     .await?;
     until_so("the host refuses the order back", s(30), async || {
-        Ok(refused_in_journal(fleet, release.digest).await.is_ok())
+        Ok(refused_in_journal(fleet, release.digest, "not attested")
+            .await
+            .is_ok())
     })
     .await?;
     calm.holds(fleet, "with a forged journal").await?;

@@ -66,15 +66,13 @@ fn message(input: Input) -> (Message, Answered) {
     (Message::Decide(Box::new(input), None, reply), answer)
 }
 
-#[tokio::test]
-async fn what_the_journal_can_never_hold_stands_in_no_way_backs_way() {
-    let folder = tempfile::tempdir().unwrap();
+fn owner(folder: &tempfile::TempDir) -> Owner {
     let journal = Journal::open(&folder.path().join("journal.db")).unwrap();
     let key = SecretKey::generate().unwrap();
     let (_urgent, urgent) = mpsc::channel(1);
     let (_normal, normal) = mpsc::channel(1);
     let now = Timestamp::now();
-    let mut owner = Owner {
+    Owner {
         journal,
         boards: Arc::new(Boards::new(key.clone())),
         key,
@@ -85,7 +83,44 @@ async fn what_the_journal_can_never_hold_stands_in_no_way_backs_way() {
         now,
         urgent,
         normal,
+    }
+}
+
+#[tokio::test]
+async fn a_state_that_somebody_else_wrote_beside_the_journal_is_not_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut owner = owner(&folder);
+    let (message, answer) = message(Input::SetTopology {
+        by: ada(),
+        topology: topology(),
+    });
+    owner.turn(vec![message]).await;
+    answer.await.unwrap().unwrap();
+    let at = owner.position;
+    let lie = State {
+        releases_given: 99,
+        ..owner.state.clone()
     };
+    let lie = serde_json::to_vec(&lie).unwrap();
+    let stranger = SecretKey::generate().unwrap();
+    for forged in [lie.clone(), sealed::seal(&stranger, at, &lie).unwrap()] {
+        let saved = owner.journal.save_snapshot(at, STATE_FORMAT, forged).await;
+        saved.unwrap();
+        let (state, position) = fold(&owner.journal, &owner.key).await.unwrap();
+        assert_eq!((&state, position), (&owner.state, at));
+    }
+    // Its own is: with that it would start from the lie.
+    let own = sealed::seal(&owner.key, at, &lie).unwrap();
+    let saved = owner.journal.save_snapshot(at, STATE_FORMAT, own).await;
+    saved.unwrap();
+    let (state, _) = fold(&owner.journal, &owner.key).await.unwrap();
+    assert_eq!(state.releases_given, 99);
+}
+
+#[tokio::test]
+async fn what_the_journal_can_never_hold_stands_in_no_way_backs_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut owner = owner(&folder);
     let topology = Input::SetTopology {
         by: ada(),
         topology: topology(),

@@ -2,7 +2,8 @@
 //!
 //! Invariant: no order forward into the last environment is signed without an
 //! attestation that this control plane's key signed over that bundle, whatever
-//! the journal says: who can write to the disk can't write a signature.
+//! the journal says: who can write the journal can't write a signature. (But can
+//! write a test that never was, which is then signed: countersigners are for that.)
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};

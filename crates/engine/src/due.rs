@@ -8,9 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::order::{Dispatch, Revert};
 use model::{
-    Backend, Digest, Envelope, Environment, EnvironmentName, Gate, HostName, Millis, Order,
-    OrderKind, Permille, Pool, ReleaseId, ServiceName, ServiceRoutes, Statement, Task, TaskKind,
-    Timestamp,
+    Backend, Digest, Envelope, Environment, EnvironmentName, HostName, Millis, Order, OrderKind,
+    Permille, Pool, ReleaseId, ServiceName, ServiceRoutes, Statement, Task, TaskKind, Timestamp,
 };
 use release::{Release, Status};
 
@@ -216,9 +215,8 @@ fn hostile(state: &State, release: &Release, host: &HostName) -> Option<TaskKind
     let wanted = rules.hostile && !release.checked.hostile.is_empty();
     let slot = state.slot(host, &release.service)?;
     let there = slot.running == release.digest && slot.forward_of(release.id).is_some();
-    let waived = gates::waived(state, release).contains(&Gate::Hostile);
     let bundle = state.bundles.get(&release.digest)?;
-    if !chosen || done || !wanted || !there || waived || bundle.commands.check.is_none() {
+    if !chosen || done || !wanted || !there || bundle.commands.check.is_none() {
         return None;
     }
     Some(TaskKind::Hostile {

@@ -124,7 +124,7 @@ pub(crate) fn frozen_for(
     environment: &EnvironmentName,
     now: Timestamp,
 ) -> Option<String> {
-    if waived(state, release).contains(&Gate::Freeze) {
+    if waived(state, release, now).contains(&Gate::Freeze) {
         return None;
     }
     frozen(state, watch, &release.service, Some(environment), now)

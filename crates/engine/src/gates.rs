@@ -128,11 +128,16 @@ pub(crate) fn probing(state: &State, release: &Release) -> Vec<Probing> {
     list
 }
 
-/// Gates that the release's break-glass leaves out.
-pub(crate) fn waived(state: &State, release: &Release) -> BTreeSet<Gate> {
-    let used = release
-        .break_glass
-        .and_then(|id| state.break_glasses.get(&id));
+/// The break-glass that the release uses.
+fn glass<'a>(state: &'a State, release: &Release) -> Option<&'a BreakGlass> {
+    state.break_glasses.get(&release.break_glass?)
+}
+
+/// Gates that the release's break-glass leaves out: while it is good, and for
+/// what it let into the last environment.
+pub(crate) fn waived(state: &State, release: &Release, now: Timestamp) -> BTreeSet<Gate> {
+    let used = glass(state, release);
+    let used = used.filter(|glass| now < glass.expires_at || serving(state, release));
     used.map(|glass| glass.gates.iter().copied().collect())
         .unwrap_or_default()
 }
@@ -165,7 +170,9 @@ pub(crate) fn approved_by(release: &Release) -> Vec<String> {
 /// Whether enough people agreed, or nobody must.
 pub(crate) fn approved(state: &State, release: &Release) -> bool {
     let needed = approvals_needed(state, release) as usize;
-    approved_by(release).len() >= needed || waived(state, release).contains(&Gate::Approval)
+    // Whether its break-glass is still good is looked at again when production opens.
+    let left_out = glass(state, release).is_some_and(|it| it.gates.contains(&Gate::Approval));
+    approved_by(release).len() >= needed || left_out
 }
 
 /// Why what was checked and tested counts no longer; `None` while it does.
@@ -218,7 +225,7 @@ pub fn attestation_void(state: &State, release: &Release, now: Timestamp) -> Opt
 /// What the surroundings demand of a release.
 pub(crate) fn demands(state: &State, watch: &Watch, release: &Release, now: Timestamp) -> Demands {
     let rules = rules(state, &release.service);
-    let waived = waived(state, release);
+    let waived = waived(state, release, now);
     let rolling = matches!(release.status, Status::Rolling { .. });
     let last = state.topology.environments.last().map(|last| &last.name);
     let frozen = last

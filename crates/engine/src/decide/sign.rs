@@ -7,6 +7,9 @@ use model::{Actor, EnvelopeSignature, Event, Refusal, ReleaseId};
 
 use crate::{State, gates};
 
+/// Hosts don't look at a test result with more: each signature costs them a check.
+const SIGNATURES_MAX: usize = 16;
+
 /// Somebody whose key the control plane doesn't hold signed a test's result.
 pub(super) fn countersign(
     state: &State,
@@ -44,6 +47,13 @@ pub(super) fn countersign(
     let known = envelope.signatures.iter();
     if known.into_iter().any(|it| it.keyid == signature.keyid) {
         return Ok(Vec::new());
+    }
+    if envelope.signatures.len() >= SIGNATURES_MAX {
+        return Err(Refusal::new(
+            Code::TooLarge,
+            format!("the test result of release {id} has {SIGNATURES_MAX} signatures"),
+            "One of the keys that the rules name is enough.",
+        ));
     }
     Ok(vec![Event::Countersigned {
         release: id,

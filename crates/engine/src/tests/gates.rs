@@ -412,6 +412,38 @@ fn a_break_glass_takes_two_people_and_leaves_out_only_what_it_names() {
 }
 
 #[test]
+fn a_break_glass_that_ends_before_production_opens_leaves_nothing_out() {
+    let mut world = World::new(1, 1);
+    no_rehearsal(&mut world);
+    world.ok(Input::AskBreakGlass {
+        by: actor("ada"),
+        service: api(),
+        gates: vec![Gate::Approval],
+        reason: "r".into(),
+        expires_at: Millis::seconds(60).after(world.now),
+    });
+    world.ok(Input::ConfirmBreakGlass {
+        by: actor("bob"),
+        id: 1,
+    });
+    world.break_glass = Some(1);
+    world.ok(Input::Freeze {
+        by: person(),
+        scope: Scope::Environment("production".parse().unwrap()),
+        reason: "weekend".into(),
+        until: Some(Millis::seconds(90).after(world.now)),
+    });
+    world.propose("risky").unwrap();
+    run(&mut world, 100);
+    assert!(said(&world, "test passed"), "{:?}", world.story);
+    assert!(!said(&world, "production wave 0"), "{:?}", world.story);
+    assert_eq!(look(&world, Gate::Approval).0, GateState::Waiting);
+    world.approve("bob").unwrap();
+    run(&mut world, 4);
+    assert!(said(&world, "production wave 0"), "{:?}", world.story);
+}
+
+#[test]
 fn an_old_break_glass_is_void() {
     let mut world = World::new(1, 1);
     world.ok(Input::AskBreakGlass {

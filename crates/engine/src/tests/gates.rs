@@ -571,6 +571,42 @@ fn a_host_that_fell_behind_is_brought_to_the_base_first() {
 }
 
 #[test]
+fn what_only_a_test_host_was_born_with_is_no_way_back() {
+    let mut world = World::new(1, 1);
+    let host: HostName = "test-0".parse().unwrap();
+    let (hash, strange) = (
+        model::Digest::of(b"again"),
+        model::Digest::of(b"its own word"),
+    );
+    world.ok(Input::IssueJoin {
+        by: person(),
+        token: model::TokenId("again".into()),
+        host: host.clone(),
+        hash,
+        expires_at: Millis::seconds(60).after(world.now),
+    });
+    let slot = world.state.hosts.get_mut(&host).unwrap();
+    slot.slots.clear();
+    world.ok(Input::Enrol {
+        host,
+        join: hash,
+        public_key: String::new(),
+        peer_address: String::new(),
+        adopted: [(api(), strange)].into(),
+        fence: model::Generation(0),
+    });
+    no_rehearsal(&mut world);
+    world.until_good("plain");
+    assert_eq!(
+        refused(world.roll_back(Some(strange))),
+        Code::TargetNeverGood
+    );
+    world
+        .roll_back(Some(model::Digest::of(b"as found")))
+        .unwrap();
+}
+
+#[test]
 fn what_is_deployed_must_go_with_it() {
     let mut world = World::new(1, 1);
     declare(&mut world, |topology| {

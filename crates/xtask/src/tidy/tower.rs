@@ -25,7 +25,10 @@ const TOWER: &[(&str, &[&str])] = &[
     ("journal", &["model"]),
     ("wire", &["model"]),
     // Shells.
-    ("server", &["check", "engine", "journal", "judge", "wire", "model"]),
+    (
+        "server",
+        &["check", "engine", "journal", "judge", "wire", "model"],
+    ),
     ("agent", &["check", "node", "wire", "model"]),
     ("gateway", &["edge", "wire", "model"]),
     ("drill", &["wire", "model"]),

@@ -155,7 +155,7 @@ async fn whoever_may_not_is_told_so() -> Result<()> {
         .exits(1)?
         .says(&["/absent/token", "operator.token"])?;
     let said = plane.plimsoll(&["approve", "1"]).await?.exits(3)?;
-    said.says(&["(not-offered)", "next:"])?;
+    said.says(&["(unknown-release)", "next:"])?;
     let said = plane
         .plimsoll(&["approve", "1", "--json"])
         .await?

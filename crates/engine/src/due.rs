@@ -4,6 +4,7 @@
 //! after a crash the shell asks again and tells again; receivers drop what
 //! they know by its generation or version.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::order::{Dispatch, Revert};
@@ -11,6 +12,7 @@ use model::{
     Backend, Digest, Envelope, Environment, EnvironmentName, HostName, Millis, Order, OrderKind,
     Permille, Pool, ReleaseId, ServiceName, ServiceRoutes, Statement, Task, TaskKind, Timestamp,
 };
+use release::gates::Probing;
 use release::{Release, Status};
 
 use crate::decide::tick::active_of;
@@ -117,35 +119,47 @@ pub fn reverts(state: &State, host: &HostName) -> Vec<Revert> {
 
 /// What a host should do for gates, without changing anything.
 pub fn tasks(state: &State, host: &HostName) -> Vec<Task> {
-    let active = state.services.values().filter_map(|service| service.active);
-    let releases = active.filter_map(|id| state.releases.get(&id));
-    releases
-        .filter(|release| matches!(release.status, Status::Rolling { .. }))
-        .flat_map(|release| tasks_of(state, release, host))
+    rolling(state)
+        .flat_map(|release| {
+            let probing = LazyCell::new(|| gates::probing(state, release));
+            tasks_of(state, release, host, &probing)
+        })
         .collect()
 }
 
-/// Hosts that have tasks: a handful, however large the fleet is.
-pub fn tasked(state: &State) -> BTreeSet<HostName> {
+/// Active releases that go forward.
+fn rolling(state: &State) -> impl Iterator<Item = &Release> {
     let active = state.services.values().filter_map(|service| service.active);
     let releases = active.filter_map(|id| state.releases.get(&id));
-    let rolling = releases.filter(|it| matches!(it.status, Status::Rolling { .. }));
-    rolling
+    releases.filter(|release| matches!(release.status, Status::Rolling { .. }))
+}
+
+/// Who probes, found out once for all hosts of a release and only when it is asked.
+type Probers<F> = LazyCell<Vec<Probing>, F>;
+
+/// Hosts that have tasks: a handful, however large the fleet is.
+pub fn tasked(state: &State) -> BTreeSet<HostName> {
+    rolling(state)
         .flat_map(|release| {
-            let probing = gates::probing(state, release).into_iter();
-            let probers = probing.flat_map(|group| group.hosts);
+            let probing = LazyCell::new(|| gates::probing(state, release));
+            let probers = probing.iter().flat_map(|group| group.hosts.iter().cloned());
             let chosen = gates::rehearsal_host(state, release).cloned();
             let rehearses = release.seen.rehearsal.as_ref().map(|it| it.host.clone());
             let hosts: Vec<HostName> = probers.chain(chosen).chain(rehearses).collect();
             hosts
                 .into_iter()
-                .filter(|host| !tasks_of(state, release, host).is_empty())
+                .filter(|host| !tasks_of(state, release, host, &probing).is_empty())
                 .collect::<Vec<_>>()
         })
         .collect()
 }
 
-fn tasks_of(state: &State, release: &Release, host: &HostName) -> Vec<Task> {
+fn tasks_of<F: FnOnce() -> Vec<Probing>>(
+    state: &State,
+    release: &Release,
+    host: &HostName,
+    probing: &Probers<F>,
+) -> Vec<Task> {
     let Some((environment, declared)) = state.topology.host(host) else {
         return Vec::new();
     };
@@ -156,7 +170,7 @@ fn tasks_of(state: &State, release: &Release, host: &HostName) -> Vec<Task> {
         (
             PROBES_WITHIN,
             "probe",
-            probe(state, release, host, environment),
+            probe(state, release, host, environment, probing),
         ),
         (TRIALS_WITHIN, "hostile", hostile(state, release, host)),
         (LOAD_WITHIN, "load", load(state, release, host)),
@@ -185,16 +199,16 @@ fn tasks_of(state: &State, release: &Release, host: &HostName) -> Vec<Task> {
 }
 
 /// References are probed from the moment of the proposal, so that a bad one is known before the bake ends.
-fn probe(
+fn probe<F: FnOnce() -> Vec<Probing>>(
     state: &State,
     release: &Release,
     host: &HostName,
     environment: &Environment,
+    probing: &Probers<F>,
 ) -> Option<TaskKind> {
     if release.seen.probes.contains_key(host) || gates::serving(state, release) {
         return None;
     }
-    let probing = gates::probing(state, release);
     probing.iter().find(|group| group.hosts.contains(host))?;
     let references = release.checked.references.iter().enumerate();
     let used = references.filter(|(_, reference)| reference.used_in(&environment.name));

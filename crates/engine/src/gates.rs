@@ -249,7 +249,6 @@ pub(crate) fn demands(state: &State, watch: &Watch, release: &Release, now: Time
         hostile: host.filter(|_| hostile),
         probing: probing(state, release),
         approvals: approvals_needed(state, release),
-        binds: binds(release),
         approved_by: approved_by(release),
         countersigners: countersigners_missing(rules, release),
         void: attestation_void(state, release, now).filter(|_| rolling),

@@ -48,8 +48,6 @@ pub struct Demands {
     pub probing: Vec<Probing>,
     /// How many people must agree; 0 for a change without high risk.
     pub approvals: u32,
-    /// What an approval must bind to, once the test has passed.
-    pub binds: Option<Digest>,
     /// Names of those who agreed to exactly that.
     pub approved_by: Vec<String>,
     /// Keys of which one must have signed the test's result too, when it has not.

@@ -211,10 +211,28 @@ fn words(key: &str) -> Vec<String> {
     words
 }
 
+/// Last words of names under which a literal is a secret when it looks drawn at random.
+const NEAR: &[&str] = &[
+    "key",
+    "keys",
+    "auth",
+    "credential",
+    "credentials",
+    "cookie",
+    "salt",
+    "pepper",
+    "hmac",
+    "authorization",
+    "bearer",
+    "signature",
+    "pwd",
+    "pass",
+];
+
 /// Whether `key` ends with anything that matters here. Nearly all keys don't,
 /// and are not taken apart.
 fn hints(key: &str) -> bool {
-    const ENDS: &[&str] = &[
+    const SURE: &[&str] = &[
         "password",
         "passwords",
         "passwd",
@@ -223,20 +241,6 @@ fn hints(key: &str) -> bool {
         "secrets",
         "token",
         "tokens",
-        "key",
-        "keys",
-        "auth",
-        "credential",
-        "credentials",
-        "cookie",
-        "salt",
-        "pepper",
-        "hmac",
-        "authorization",
-        "bearer",
-        "signature",
-        "pwd",
-        "pass",
     ];
     let key = key
         .trim_end_matches(|c: char| !c.is_alphanumeric())
@@ -245,7 +249,7 @@ fn hints(key: &str) -> bool {
         let start = key.len().checked_sub(end.len());
         start.is_some_and(|start| key[start..].eq_ignore_ascii_case(end.as_bytes()))
     };
-    ENDS.iter().any(ends)
+    SURE.iter().chain(NEAR).any(ends)
 }
 
 /// Whether what stands under `key` is a secret by its name.
@@ -275,22 +279,6 @@ fn is_chosen(key: &str) -> bool {
 
 /// Names under which a literal is a secret when it looks drawn at random.
 fn near_secret(key: &str) -> bool {
-    const NEAR: &[&str] = &[
-        "key",
-        "keys",
-        "auth",
-        "credential",
-        "credentials",
-        "cookie",
-        "salt",
-        "pepper",
-        "hmac",
-        "authorization",
-        "bearer",
-        "signature",
-        "pwd",
-        "pass",
-    ];
     if !hints(key) {
         return false;
     }

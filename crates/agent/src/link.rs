@@ -227,6 +227,7 @@ impl Link {
             });
             let beat = Heartbeat {
                 services: services.collect(),
+                gauges: Default::default(),
             };
             let sent = self
                 .client

@@ -265,6 +265,7 @@ pub fn from_journal(records: &[JournalRecord], release: ReleaseId) -> Vec<Moment
         | Event::StageStarted { release: id, .. }
         | Event::WaveJudged { release: id, .. }
         | Event::WaveHeld { release: id, .. }
+        | Event::WaveContinued { release: id, .. }
         | Event::ReleaseGood { release: id, .. }
         | Event::RollbackStarted { release: id, .. }
         | Event::RollbackCompleted { release: id, .. }

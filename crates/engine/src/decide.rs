@@ -81,6 +81,12 @@ pub enum Input {
         to: Option<Digest>,
         reason: String,
     },
+    /// Somebody passes a held wave.
+    Continue {
+        by: Actor,
+        release: ReleaseId,
+        reason: String,
+    },
     /// No release goes forward.
     Freeze {
         by: Actor,
@@ -243,6 +249,11 @@ pub fn decide(
             to,
             reason,
         } => rollback::by_person(state, watch, by, service, release, to, reason, now),
+        Input::Continue {
+            by,
+            release,
+            reason,
+        } => tick::carry_on(state, watch, by, release, reason, now),
         Input::Freeze {
             by,
             scope,

@@ -324,6 +324,7 @@ fn routes(state: &State, environment: &Environment) -> BTreeMap<ServiceName, Ser
                 service.clone(),
                 ServiceRoutes {
                     tenant_header: spec.tenant_header.clone(),
+                    endpoints: spec.endpoints.clone(),
                     pools,
                 },
             )

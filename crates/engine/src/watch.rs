@@ -17,6 +17,9 @@ use crate::State;
 use budget::Recent;
 
 mod budget;
+mod ticks;
+
+pub use ticks::{Judged, TicksTaken};
 
 /// A host unheard of for this long gets no orders, and a wave with it is not judged.
 pub const SILENT_AFTER: Millis = Millis::seconds(15);

@@ -134,6 +134,7 @@ impl Poster {
             environment: self.environment.clone(),
             epoch_ms: self.epoch_ms,
             rows: rows.collect(),
+            ticks: Vec::new(),
         };
         let mut on_its_way = OnItsWay {
             ledger: &self.ledger,

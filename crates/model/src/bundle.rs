@@ -284,6 +284,10 @@ pub struct Plan {
     /// By environment; an environment without an entry uses [`StagePlan::default`].
     #[serde(default)]
     pub stages: BTreeMap<EnvironmentName, StagePlan>,
+    /// Going back would do more harm than waiting (a migration that loses data): what
+    /// the judge finds pauses the release and asks people, and reverts nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub irreversible: bool,
 }
 
 /// How a bundle travels through one environment.
@@ -298,12 +302,71 @@ pub struct StagePlan {
     pub bake_max_ms: Millis,
     /// A wave passes only after this many requests on the new bundle.
     pub requests_min: u64,
-    /// A wave fails when more than this share of its requests fails (and the rest of the fleet does better).
+    /// A wave passes once it is shown that no more than this share of requests fails on the new
+    /// bundle beyond what fails on the old.
     pub failure_budget_permille: Permille,
     /// So many hosts of one wave change at the same time.
     pub parallel: u32,
     /// A host must have confirmed this long after it was ordered; else it goes back by itself.
     pub confirm_within_ms: Millis,
+    /// What the judge holds against the new bundle, and how sure it must be.
+    #[serde(default, skip_serializing_if = "JudgePlan::is_default")]
+    pub judge: JudgePlan,
+}
+
+/// What the judge holds against a new bundle in one environment.
+///
+/// Harm is shown when the new bundle's failing share is above
+/// `tolerated ratio * old + tolerated points`; a wave passes when it is shown to be
+/// below `pass ratio * old + failure budget`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct JudgePlan {
+    /// Failing up to this much more often than the old bundle is not held against it: 200 is a fifth more.
+    pub tolerated_increase_permille: u32,
+    /// Nor is failing by so many points more.
+    pub tolerated_points_permille: Permille,
+    /// Nor is being slower by this much: 100 is a tenth.
+    pub tolerated_slowdown_permille: u32,
+    /// Of so many healthy releases (in millionths) at most are sent back by mistake.
+    pub false_rollbacks_ppm: u32,
+    /// To pass it must be shown to fail less than this much more often (beside the failure budget): 1000 is twice as often.
+    pub pass_increase_permille: u32,
+    /// Latency is not compared for so long after a host's restart.
+    pub latency_warmup_ms: Millis,
+    /// What becomes of a wave that can't be judged in time.
+    pub undecided: Undecided,
+}
+
+/// What becomes of a wave that can't be judged in time, although requests were counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Undecided {
+    /// It is held and people are asked.
+    #[default]
+    Hold,
+    /// It passes if nothing speaks against it; a high-risk release is held all the same.
+    Advance,
+}
+
+impl JudgePlan {
+    fn is_default(&self) -> bool {
+        *self == JudgePlan::default()
+    }
+}
+
+impl Default for JudgePlan {
+    fn default() -> Self {
+        JudgePlan {
+            tolerated_increase_permille: 0,
+            tolerated_points_permille: Permille::NONE,
+            tolerated_slowdown_permille: 100,
+            false_rollbacks_ppm: 1000,
+            pass_increase_permille: 1000,
+            latency_warmup_ms: Millis::seconds(30),
+            undecided: Undecided::Hold,
+        }
+    }
 }
 
 impl Default for StagePlan {
@@ -323,6 +386,7 @@ impl Default for StagePlan {
             failure_budget_permille: Permille::new(10).unwrap_or(Permille::NONE),
             parallel: 4,
             confirm_within_ms: Millis::seconds(60),
+            judge: JudgePlan::default(),
         }
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attest::{Envelope, EnvelopeSignature};
 use crate::gate::{Checked, Gate, Probe, StepResult, TestRecord, Trial};
+use crate::judged::Explanation;
 use crate::{
     Bundle, Digest, EnvironmentName, Exposure, Generation, HostName, Millis, Order, Permille,
     Phase, ReleaseId, Role, ServiceName, Timestamp, TokenId, Topology, Verdict,
@@ -295,13 +296,31 @@ pub enum Event {
         wave: u32,
         verdict: Verdict,
         exposure: Exposure,
+        /// How the judge came to it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        explanation: Option<Box<Explanation>>,
     },
-    /// A wave could not be judged in time; people are asked.
+    /// A wave could not be judged in time, or must not be reverted by a machine; people are asked.
     WaveHeld {
         release: ReleaseId,
         environment: EnvironmentName,
         wave: u32,
         needs: String,
+        /// How it stands.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        explanation: Option<Box<Explanation>>,
+    },
+    /// A person passed a held wave.
+    WaveContinued {
+        release: ReleaseId,
+        environment: EnvironmentName,
+        wave: u32,
+        by: Actor,
+        reason: String,
+        exposure: Exposure,
+        /// What was known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        explanation: Option<Box<Explanation>>,
     },
     /// The last bake ended: a rollback target from now on.
     ReleaseGood {
@@ -386,6 +405,7 @@ impl Event {
             Event::HostHealthChanged { .. } => "host_health_changed",
             Event::WaveJudged { .. } => "wave_judged",
             Event::WaveHeld { .. } => "wave_held",
+            Event::WaveContinued { .. } => "wave_continued",
             Event::ReleaseGood { .. } => "release_good",
             Event::RollbackStarted { .. } => "rollback_started",
             Event::RollbackCompleted { .. } => "rollback_completed",

@@ -16,19 +16,21 @@ pub mod digest;
 pub mod event;
 pub mod gate;
 pub mod id;
+pub mod judged;
 pub mod order;
 pub mod refusal;
 pub mod route;
 pub mod task;
 mod tell;
+pub mod ticks;
 pub mod topology;
 pub mod units;
 pub mod verdict;
 
 pub use attest::{Envelope, EnvelopeSignature, Statement};
 pub use bundle::{
-    Bundle, BundlePath, Command, Commands, FileEntry, HealthCheck, HealthProbe, PackageEntry, Plan,
-    StagePlan, WavePlan, WaveSelector,
+    Bundle, BundlePath, Command, Commands, FileEntry, HealthCheck, HealthProbe, JudgePlan,
+    PackageEntry, Plan, StagePlan, Undecided, WavePlan, WaveSelector,
 };
 pub use counts::{BundleCounts, Exposure};
 pub use digest::Digest;
@@ -38,13 +40,15 @@ pub use id::{
     ClassName, EnvironmentName, GatewayName, HostName, InvalidName, PackageName, ReleaseId, Role,
     ServiceName, TenantName, TokenId, ZoneName,
 };
+pub use judged::{Explanation, Metric};
 pub use order::{Order, OrderKind, Phase, Report, ReportKind};
 pub use refusal::Refusal;
 pub use route::{Backend, Pool, RouteTable, ServiceRoutes};
 pub use task::{Task, TaskKind, TaskOutcome, TaskResult};
+pub use ticks::{CellCounts, ClientCounts, EventCounts, TickCounts};
 pub use topology::{
-    CatalogEntry, Environment, ErrorBudget, FreezeWindow, Host, HostClass, PackageFacts,
-    ServiceSpec, Topology,
+    CatalogEntry, EndpointClass, Environment, ErrorBudget, FreezeWindow, Host, HostClass,
+    PackageFacts, PrometheusSource, ServiceSpec, Topology,
 };
 pub use units::{Generation, Millis, Permille, Seq};
 pub use verdict::{Rule, Verdict};

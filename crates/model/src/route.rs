@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, EnvironmentName, HostName, Permille, ServiceName};
+use crate::{Digest, EndpointClass, EnvironmentName, HostName, Permille, ServiceName};
 
 /// Everything one gateway needs to route one environment's traffic.
 ///
@@ -26,6 +26,9 @@ pub struct ServiceRoutes {
     /// The request header that names the tenant, in lower case.
     #[serde(default)]
     pub tenant_header: Option<String>,
+    /// Classes of endpoints under which requests are counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<EndpointClass>,
     /// The settled bundle's pool first, then newer ones. Shares add up to 1000
     /// unless there is no host at all.
     pub pools: Vec<Pool>,

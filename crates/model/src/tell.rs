@@ -148,9 +148,23 @@ fn tell(event: &Event) -> String {
             environment,
             wave,
             needs,
+            ..
         } => {
             format!(
                 "release {release}: {environment} wave {} is held, it needs {needs}",
+                wave + 1
+            )
+        }
+        Event::WaveContinued {
+            release,
+            environment,
+            wave,
+            by,
+            reason,
+            ..
+        } => {
+            format!(
+                "{by} passed {environment} wave {} of release {release}: {reason}",
                 wave + 1
             )
         }

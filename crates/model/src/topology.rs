@@ -118,6 +118,49 @@ pub struct ServiceSpec {
     /// How many failures customers bear; once they are spent, nothing new is released.
     #[serde(default)]
     pub error_budget: Option<ErrorBudget>,
+    /// Classes of endpoints, compared each with itself; the first that fits counts.
+    /// What none names is `read` (GET, HEAD, OPTIONS) or `write`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<EndpointClass>,
+    /// Where counts come from when no gateway of ours carries the traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prometheus: Option<PrometheusSource>,
+}
+
+/// Classes of endpoints of one service at most: with zones they are the strata that are compared.
+pub const ENDPOINT_CLASSES_MAX: usize = 8;
+
+/// Requests that are alike.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointClass {
+    /// Its name.
+    pub name: String,
+    /// Methods in capitals; none: all.
+    #[serde(default)]
+    pub methods: Vec<String>,
+    /// Paths; `*` at the end stands for anything. None: all.
+    #[serde(default)]
+    pub paths: Vec<String>,
+}
+
+/// Queries that count a service's requests.
+///
+/// Each answers with running totals, one series for each `bundle` (a bundle's
+/// digest, or its first 12 digits) or `host` (a host's name), and `class` if wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrometheusSource {
+    /// Base URL: `http://prometheus:9090`.
+    pub url: String,
+    /// All requests: `sum by (bundle, host) (http_requests_total{service="api"})`.
+    pub requests: String,
+    /// Those that failed.
+    pub failed: String,
+    /// Asked this often; not more often than Prometheus scrapes.
+    pub every_ms: Millis,
+    /// The environment whose traffic it is.
+    pub environment: EnvironmentName,
 }
 
 /// A share of failed requests over a time.

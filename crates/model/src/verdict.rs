@@ -34,7 +34,24 @@ pub enum Verdict {
 #[serde(rename_all = "snake_case")]
 pub enum Rule {
     /// More requests failed than the budget allows, and the rest of the fleet did better.
+    /// Only in old journals; the judge says [`Rule::Errors`] now.
     FailureBudget,
+    /// Requests fail more often on the new bundle than on the old.
+    Errors,
+    /// Requests take longer.
+    Latency,
+    /// The service exits more often.
+    Crashes,
+    /// Heartbeats are missing.
+    Heartbeats,
+    /// CPU, memory or disk run out.
+    Saturation,
+    /// Events that a source counts are more frequent.
+    Custom,
+    /// The whole fleet fails since the release went on.
+    Fleet,
+    /// Nothing is counted on the new bundle while the old one's counts come in.
+    Silence,
     /// A host did not confirm by its deadline, or went back by itself.
     NotConfirmed,
     /// A confirmed host's own health check fails.
@@ -57,6 +74,14 @@ impl std::fmt::Display for Rule {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(match self {
             Rule::FailureBudget => "failure budget",
+            Rule::Errors => "errors",
+            Rule::Latency => "latency",
+            Rule::Crashes => "crashes",
+            Rule::Heartbeats => "heartbeats",
+            Rule::Saturation => "saturation",
+            Rule::Custom => "events",
+            Rule::Fleet => "whole fleet",
+            Rule::Silence => "silence",
             Rule::NotConfirmed => "host not confirmed",
             Rule::HealthFailing => "health failing",
             Rule::CrashLoop => "crash loop",

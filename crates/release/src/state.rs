@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use model::gate::{Checked, Probe, StepResult, TestRecord, Trial};
+use model::verdict::Evidence;
 use model::{
     Actor, Digest, Envelope, EnvironmentName, Event, Exposure, HostName, Millis, ReleaseId,
     RollbackCause, ServiceName, Timestamp, Verdict, Wave,
@@ -254,6 +255,12 @@ impl Release {
                 if let Status::Rolling { held } = &mut self.status {
                     *held = Some(needs.clone());
                 }
+            }
+            Event::WaveContinued { wave, .. } => {
+                let verdict = Verdict::Pass {
+                    evidence: Evidence::default(),
+                };
+                self.judged(*wave, &verdict, at);
             }
             Event::ReleaseGood { exposure, .. } => {
                 self.status = Status::Good;

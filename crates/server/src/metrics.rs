@@ -170,9 +170,18 @@ fn stopped_at(state: &State, release: &Release) -> Option<Gate> {
         Rule::Hostile => Some(Gate::Hostile),
         Rule::References => Some(Gate::References),
         Rule::Attestation => Some(Gate::Attestation),
-        Rule::FailureBudget | Rule::NotConfirmed | Rule::HealthFailing | Rule::CrashLoop => {
-            (!serves).then_some(Gate::Test)
-        }
+        Rule::FailureBudget
+        | Rule::Errors
+        | Rule::Latency
+        | Rule::Crashes
+        | Rule::Heartbeats
+        | Rule::Saturation
+        | Rule::Custom
+        | Rule::Fleet
+        | Rule::Silence
+        | Rule::NotConfirmed
+        | Rule::HealthFailing
+        | Rule::CrashLoop => (!serves).then_some(Gate::Test),
     }
 }
 

@@ -265,6 +265,7 @@ fn plan(draw: &mut Draw) -> Plan {
         failure_budget_permille: Permille::new(10).unwrap_or(Permille::NONE),
         parallel: u32::try_from(draw.between(1, 5)).unwrap_or(1),
         confirm_within_ms: Millis(draw.between(5_000, 25_000)),
+        judge: model::JudgePlan::default(),
     };
     let production = stage.clone();
     // Nobody calls the test environment here.
@@ -273,6 +274,7 @@ fn plan(draw: &mut Draw) -> Plan {
     stage.bake_ms = Millis(draw.between(1_000, 5_000));
     Plan {
         stages: [(testing(), stage), (serving(), production)].into(),
+        irreversible: false,
     }
 }
 

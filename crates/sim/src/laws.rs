@@ -9,6 +9,7 @@ mod releases;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
+use model::verdict::Evidence;
 use model::{
     Digest, EnvironmentName, Event, Generation, HostName, Order, ReleaseId, Scope, ServiceName,
     StagePlan, Timestamp, Wave,
@@ -158,6 +159,12 @@ impl Laws {
                 verdict,
                 ..
             } => self.judged(*release, *wave as usize, verdict),
+            Event::WaveContinued { release, wave, .. } => {
+                let verdict = model::Verdict::Pass {
+                    evidence: Evidence::default(),
+                };
+                self.judged(*release, *wave as usize, &verdict)
+            }
             Event::ReleaseGood { release, .. } => self.good(*release),
             Event::RollbackStarted { release, .. } => {
                 let course = self.course(*release)?;

@@ -6,11 +6,13 @@ mod agents;
 mod fleet;
 mod gates;
 mod releases;
+mod verdicts;
 
 pub use agents::*;
 pub use fleet::*;
 pub use gates::*;
 pub use releases::*;
+pub use verdicts::*;
 
 use model::{Digest, Finding, Timestamp};
 use serde::{Deserialize, Serialize};

@@ -52,6 +52,7 @@ fn bundle() -> Bundle {
         health: None,
         plan: Plan {
             stages: [("production".parse().unwrap(), StagePlan::default())].into(),
+            irreversible: false,
         },
     }
 }

@@ -120,6 +120,8 @@ fn service(
         tenant_header,
         checks: rules,
         error_budget,
+        endpoints: Vec::new(),
+        prometheus: None,
     };
     Some((source, spec))
 }

@@ -117,8 +117,16 @@ fn blames_content(cause: &RollbackCause) -> bool {
         RollbackCause::Person { .. } => true,
         RollbackCause::Verdict { verdict } => match verdict {
             Verdict::Fail { rule, .. } => match rule {
-                Rule::References | Rule::Attestation => false,
+                // What hurts the whole fleet may have another cause.
+                Rule::References | Rule::Attestation | Rule::Fleet => false,
                 Rule::FailureBudget
+                | Rule::Errors
+                | Rule::Latency
+                | Rule::Crashes
+                | Rule::Heartbeats
+                | Rule::Saturation
+                | Rule::Custom
+                | Rule::Silence
                 | Rule::NotConfirmed
                 | Rule::HealthFailing
                 | Rule::CrashLoop

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use judge::Policy;
 use model::{
     Digest, Event, Generation, HostName, Millis, OrderKind, ReleaseId, StagePlan, Timestamp,
     Verdict,
@@ -163,6 +162,7 @@ fn step(
             wave,
             verdict,
             exposure,
+            explanation: None,
         })
     };
     match next(release, &outlook, now) {
@@ -189,6 +189,7 @@ fn step(
                 environment,
                 wave,
                 needs,
+                explanation: None,
             }]
         }
         Step::RollBack(verdict) => {
@@ -286,11 +287,6 @@ fn outlook<'a>(
             )
         })
         .collect();
-    let (recent, whole) = watch.since_wave(release);
-    let policy = Policy {
-        requests_min: plan.requests_min,
-        failure_budget: plan.failure_budget_permille,
-    };
     let frozen = |environment| freezes::frozen_for(state, watch, release, environment, now);
     let next = gates::next_environment(state, release);
     let ahead = (!gates::serving(state, release)).then(|| GatesAhead {
@@ -300,7 +296,7 @@ fn outlook<'a>(
     });
     Outlook {
         hosts,
-        verdict: judge::assess(&recent, &whole, &policy),
+        verdict: watch.judged(state, release, now).verdict,
         frozen: release.stage().and_then(|stage| frozen(&stage.environment)),
         frozen_next: next.and_then(|(environment, _)| frozen(&environment.name)),
         plan,
@@ -316,4 +312,20 @@ pub(crate) fn active_of(state: &State, slot: &Slot) -> Option<ReleaseId> {
         .get(&id)
         .filter(|release| release.is_active())
         .map(|release| release.id)
+}
+
+/// A person passes a held wave.
+pub(super) fn carry_on(
+    _state: &State,
+    _watch: &Watch,
+    _by: model::Actor,
+    release: ReleaseId,
+    _reason: String,
+    _now: Timestamp,
+) -> Result<Vec<Event>, model::Refusal> {
+    Err(model::Refusal::new(
+        model::refusal::Code::NotFound,
+        format!("release {release} is not held"),
+        "See `plimsoll status`.",
+    ))
 }

@@ -148,7 +148,8 @@ pub fn evolve(state: &mut State, event: &Event, at: Timestamp) {
         Event::StageStarted { release, .. }
         | Event::WaveStarted { release, .. }
         | Event::WaveJudged { release, .. }
-        | Event::WaveHeld { release, .. } => of_release(state, *release, event, at),
+        | Event::WaveHeld { release, .. }
+        | Event::WaveContinued { release, .. } => of_release(state, *release, event, at),
         Event::ReleaseGood { release, .. } => good(state, *release, event, at),
         Event::RollbackStarted { release, to, .. } => turned_back(state, *release, *to, event, at),
         Event::RollbackCompleted { release, .. } => {

@@ -89,6 +89,7 @@ pub(super) fn bundle(content: &str) -> Bundle {
                 ("production".parse().unwrap(), stage),
             ]
             .into(),
+            irreversible: false,
         },
     }
 }

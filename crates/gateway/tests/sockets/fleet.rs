@@ -70,6 +70,7 @@ pub(crate) fn table(version: u64, pools: Vec<Pool>) -> RouteTable {
     let routes = ServiceRoutes {
         tenant_header: Some("x-tenant".to_owned()),
         pools,
+        ..ServiceRoutes::default()
     };
     RouteTable {
         version,
@@ -192,7 +193,11 @@ async fn counts(
         };
         known.rows.insert((row.digest, row.tenant.0), counts);
     }
-    Json(CountsAnswer { send_all }).into_response()
+    Json(CountsAnswer {
+        send_all,
+        ticks_through: 0,
+    })
+    .into_response()
 }
 
 /// A backend that serves an axum app and counts connections.

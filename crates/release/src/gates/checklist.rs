@@ -85,9 +85,18 @@ impl List<'_> {
             Rule::Hostile => Some(Gate::Hostile),
             Rule::References => Some(Gate::References),
             Rule::Attestation => Some(Gate::Attestation),
-            Rule::FailureBudget | Rule::NotConfirmed | Rule::HealthFailing | Rule::CrashLoop => {
-                (!self.serving).then_some(Gate::Test)
-            }
+            Rule::FailureBudget
+            | Rule::Errors
+            | Rule::Latency
+            | Rule::Crashes
+            | Rule::Heartbeats
+            | Rule::Saturation
+            | Rule::Custom
+            | Rule::Fleet
+            | Rule::Silence
+            | Rule::NotConfirmed
+            | Rule::HealthFailing
+            | Rule::CrashLoop => (!self.serving).then_some(Gate::Test),
         };
         if said_no == Some(look.gate) {
             return GateLook {

@@ -272,7 +272,7 @@ pub(crate) async fn heartbeat(
     signed: Signed,
 ) -> Result<Json<Done>, No> {
     signed.only(&host)?;
-    let Heartbeat { services } = signed.json()?;
+    let Heartbeat { services, gauges } = signed.json()?;
     let beats: BTreeMap<_, _> = services
         .into_iter()
         .map(|mut beat| {
@@ -282,8 +282,10 @@ pub(crate) async fn heartbeat(
         })
         .collect();
     let host = signed.host;
-    app.control
-        .observe(move |watch, now| watch.beat(&host, beats, now));
+    app.control.observe(move |watch, now| {
+        watch.beat(&host, beats, now);
+        watch.gauges(&host, gauges, now);
+    });
     Ok(Json(Done {
         detail: "heard".into(),
     }))

@@ -83,6 +83,7 @@ pub(crate) async fn counts(
         environment,
         epoch_ms,
         rows,
+        ticks,
     } = request;
     let rows = rows.into_iter().map(|row| Row {
         service: row.service,
@@ -96,11 +97,16 @@ pub(crate) async fn counts(
     let rows: Vec<Row> = rows.collect();
     let (reply, answer) = tokio::sync::oneshot::channel();
     let taken = app.control.observe(move |watch, now| {
-        let _ = reply.send(watch.count(&gateway, &environment, epoch_ms, rows, now));
+        let taken = watch.ticks(gateway.as_str(), &environment, epoch_ms, ticks, now);
+        let send_all = watch.count(&gateway, &environment, epoch_ms, rows, now);
+        let _ = reply.send(CountsAnswer {
+            send_all,
+            ticks_through: taken.through,
+        });
     });
     // Not taken, or lost: the gateway keeps its rows as news and sends them again.
     match (taken, answer.await) {
-        (true, Ok(send_all)) => Ok(Json(CountsAnswer { send_all })),
+        (true, Ok(answer)) => Ok(Json(answer)),
         _ => Err(No(Refusal::new(
             Code::Overloaded,
             "the control plane is busy",

@@ -19,6 +19,7 @@ impl Gateway {
             environment: "production".parse::<EnvironmentName>().unwrap(),
             epoch_ms: self.epoch_ms,
             rows,
+            ticks: Vec::new(),
         };
         let path = "/v1/gateways/edge-1/counts";
         let answer: CountsAnswer = self.client.post(path, &request).await.unwrap();
@@ -85,6 +86,7 @@ async fn totals_stay_exact_over_repeats_and_restarts_of_a_gateway() {
         rows: (0..10_001)
             .map(|tenant| row(digest, &tenant.to_string(), 1, 0))
             .collect(),
+        ticks: Vec::new(),
     };
     let path = "/v1/gateways/edge-1/counts";
     let refused = gateway

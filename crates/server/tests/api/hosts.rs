@@ -162,6 +162,7 @@ async fn a_heartbeat_is_seen_and_not_journaled() {
             reason: "503".into(),
             exits: Some(2),
         }],
+        gauges: Default::default(),
     };
     let _: Value = agent
         .client

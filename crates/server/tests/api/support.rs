@@ -435,6 +435,7 @@ pub(crate) fn bundle(content: &str) -> Bundle {
                 ("production".parse().unwrap(), stage(vec![one, all])),
             ]
             .into(),
+            irreversible: false,
         },
     }
 }

@@ -111,6 +111,9 @@ pub struct ReportsAnswer {
 pub struct Heartbeat {
     /// By service.
     pub services: Vec<ServiceBeat>,
+    /// How full the host is, in thousandths of each limit: `cpu`, `memory`, `disk`.
+    #[serde(default)]
+    pub gauges: BTreeMap<String, u16>,
 }
 
 /// One service in a heartbeat.

@@ -3,8 +3,8 @@
 //! Invariant: a token's secret is in one answer, when it is made, and in none after.
 
 use model::{
-    Digest, EnvironmentName, Generation, HostName, Role, ServiceName, TenantName, Timestamp,
-    ZoneName,
+    Digest, EnvironmentName, Generation, HostName, Role, ServiceName, TenantName, TickCounts,
+    Timestamp, ZoneName,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -155,6 +155,35 @@ pub struct CountsRequest {
     pub epoch_ms: u64,
     /// Totals, not differences: a repeat or a loss changes nothing.
     pub rows: Vec<CountRow>,
+    /// Seconds that are over and not yet acknowledged, oldest first; at most
+    /// [`model::ticks::TICKS_PER_POST_MAX`].
+    #[serde(default)]
+    #[schema(value_type = Vec<Object>)]
+    pub ticks: Vec<TickCounts>,
+}
+
+/// `POST /v1/sources/NAME/ticks`: what a program counts that is no gateway of ours.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TicksRequest {
+    /// Whose traffic.
+    #[schema(value_type = String)]
+    pub environment: EnvironmentName,
+    /// When the source started, in Unix milliseconds: `seq` begins anew with it.
+    pub epoch_ms: u64,
+    /// Seconds that are over and not yet acknowledged, oldest first; at most
+    /// [`model::ticks::TICKS_PER_POST_MAX`].
+    #[schema(value_type = Vec<Object>)]
+    pub ticks: Vec<TickCounts>,
+}
+
+/// The answer to ticks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TicksAnswer {
+    /// Ticks up to this `seq` need not be sent again.
+    pub through: u64,
+    /// Of this post's, so many came too late to be judged.
+    pub late: u64,
 }
 
 /// The answer to counts.
@@ -163,6 +192,9 @@ pub struct CountsAnswer {
     /// The control plane has not met this run of the gateway before: send every row, not only changed ones.
     #[serde(default)]
     pub send_all: bool,
+    /// Ticks up to this `seq` need not be sent again.
+    #[serde(default)]
+    pub ticks_through: u64,
 }
 
 /// Totals of one bundle and tenant.

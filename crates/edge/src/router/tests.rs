@@ -31,6 +31,7 @@ fn pool(name: &str, share: u16, backends: usize) -> Pool {
 
 fn router(pools: Vec<Pool>) -> Router {
     let routes = ServiceRoutes {
+        endpoints: Vec::new(),
         tenant_header: None,
         pools,
     };
@@ -179,6 +180,7 @@ fn marks_outlive_a_change_of_weights() {
         before.connect_failed(down, NOW);
     }
     let routes = ServiceRoutes {
+        endpoints: Vec::new(),
         tenant_header: None,
         pools: vec![pool("old", 1000, 2)],
     };

@@ -10,9 +10,13 @@
 //! [`Standing`] bit for bit on every machine ([`Record::replay`]); state is of
 //! bounded size.
 
+pub mod events;
 pub mod fleet;
+pub mod gauges;
 pub mod history;
 pub mod judge;
+pub mod latency;
+mod num;
 pub mod plan;
 pub mod record;
 pub mod tick;

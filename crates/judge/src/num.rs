@@ -1,0 +1,57 @@
+//! Logarithms and their kin, the same on every machine.
+//!
+//! The standard library's `f64::ln` and `f64::exp` call whatever the platform
+//! brings, and platforms differ in the last bit. A verdict must follow again from
+//! its record bit for bit, so this crate takes them from `libm` alone. (`sqrt`,
+//! `+`, `-`, `*` and `/` are exact to the last bit everywhere, by IEEE 754.)
+
+/// Natural logarithm; `-inf` at 0.
+pub(crate) fn ln(x: f64) -> f64 {
+    libm::log(x)
+}
+
+/// `e` to this power.
+pub(crate) fn exp(x: f64) -> f64 {
+    libm::exp(x)
+}
+
+/// `ln(exp(a) + exp(b))` without leaving the logarithms; `-inf` is zero.
+pub(crate) fn ln_add(a: f64, b: f64) -> f64 {
+    let (high, low) = if a >= b { (a, b) } else { (b, a) };
+    if low == f64::NEG_INFINITY || high == f64::INFINITY {
+        return high;
+    }
+    high + libm::log1p(libm::exp(low - high))
+}
+
+/// `ln(sum of exp)`; `-inf` for none.
+pub(crate) fn ln_sum(terms: impl Iterator<Item = f64> + Clone) -> f64 {
+    let high = terms.clone().fold(f64::NEG_INFINITY, f64::max);
+    if !high.is_finite() {
+        return high;
+    }
+    high + ln(terms.map(|term| exp(term - high)).sum())
+}
+
+/// Kullback–Leibler divergence of two Bernoulli shares, in nats.
+pub(crate) fn kl(p: f64, q: f64) -> f64 {
+    let part = |a: f64, b: f64| if a > 0.0 { a * ln(a / b) } else { 0.0 };
+    part(p, q) + part(1.0 - p, 1.0 - q)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_of_logarithms_are_those_of_numbers() {
+        assert!((ln_add(ln(3.0), ln(4.0)) - ln(7.0)).abs() < 1e-15);
+        assert_eq!(ln_add(f64::NEG_INFINITY, 2.0), 2.0);
+        assert_eq!(ln_add(-1e9, 5.0), 5.0);
+        let terms = [ln(1.0), f64::NEG_INFINITY, ln(2.0), ln(5.0)];
+        assert!((ln_sum(terms.into_iter()) - ln(8.0)).abs() < 1e-15);
+        assert_eq!(ln_sum([].into_iter()), f64::NEG_INFINITY);
+        assert_eq!(kl(0.0, 0.5), ln(2.0));
+        assert_eq!(kl(0.3, 0.3), 0.0);
+    }
+}

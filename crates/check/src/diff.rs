@@ -8,7 +8,7 @@ use std::fmt;
 
 use model::{
     Bundle, BundlePath, Command, Commands, Digest, EnvironmentName, FileEntry, HealthCheck,
-    HealthProbe, PackageEntry, PackageName, StagePlan, WavePlan, WaveSelector,
+    HealthProbe, PackageEntry, PackageName, StagePlan, Undecided, WavePlan, WaveSelector,
 };
 
 /// One difference between two bundles. `Display` gives one line, which begins
@@ -47,6 +47,11 @@ pub enum Change {
         environment: EnvironmentName,
         /// Which way it changed.
         edit: Edit<StagePlan>,
+    },
+    /// Whether a machine may take the release back.
+    Reversible {
+        /// It may now.
+        now: bool,
     },
 }
 
@@ -107,6 +112,10 @@ pub fn diff(old: Option<&Bundle>, new: &Bundle) -> Vec<Change> {
     changes.extend(edit.map(|edit| Change::Health { edit }));
     let edits = self::edits(old.map(|old| &old.plan.stages), &new.plan.stages);
     changes.extend(edits.map(|(environment, edit)| Change::Stage { environment, edit }));
+    if old.is_some_and(|old| old.plan.irreversible) != new.plan.irreversible {
+        let now = !new.plan.irreversible;
+        changes.push(Change::Reversible { now });
+    }
     changes
 }
 
@@ -167,6 +176,12 @@ impl fmt::Display for Change {
                     Edit::Added(stage) | Edit::Removed(stage) => f.write_str(&waves_text(stage)),
                     Edit::Changed { from, to } => f.write_str(&stage_change(from, to)),
                 }
+            }
+            Change::Reversible { now: true } => {
+                f.write_str("~ reversible: harm sends it back again")
+            }
+            Change::Reversible { now: false } => {
+                f.write_str("~ not reversible: harm pauses it, and people decide")
             }
         }
     }
@@ -279,7 +294,20 @@ fn waves_text(stage: &StagePlan) -> String {
 
 /// The parts that differ, as they are called in `plimsoll.toml`.
 fn stage_change(from: &StagePlan, to: &StagePlan) -> String {
+    let percent = |ppm: u64| {
+        let part = format!("{:04}", ppm % 10_000);
+        match part.trim_end_matches('0') {
+            "" => format!("{} %", ppm / 10_000),
+            part => format!("{}.{part} %", ppm / 10_000),
+        }
+    };
+    let permille = |permille: u32| percent(u64::from(permille) * 1000);
     let parts = |stage: &StagePlan| {
+        let judge = &stage.judge;
+        let undecided = match judge.undecided {
+            Undecided::Hold => "hold",
+            Undecided::Advance => "advance",
+        };
         [
             ("waves", format!("[{}]", waves_text(stage))),
             ("bake", stage.bake_ms.to_string()),
@@ -288,6 +316,28 @@ fn stage_change(from: &StagePlan, to: &StagePlan) -> String {
             ("failure_budget", stage.failure_budget_permille.to_string()),
             ("parallel", stage.parallel.to_string()),
             ("confirm_within", stage.confirm_within_ms.to_string()),
+            (
+                "judge.tolerated_increase",
+                permille(judge.tolerated_increase_permille),
+            ),
+            (
+                "judge.tolerated_points",
+                judge.tolerated_points_permille.to_string(),
+            ),
+            (
+                "judge.tolerated_slowdown",
+                permille(judge.tolerated_slowdown_permille),
+            ),
+            (
+                "judge.false_rollbacks",
+                percent(judge.false_rollbacks_ppm.into()),
+            ),
+            (
+                "judge.pass_increase",
+                permille(judge.pass_increase_permille),
+            ),
+            ("judge.latency_warmup", judge.latency_warmup_ms.to_string()),
+            ("judge.undecided", undecided.to_owned()),
         ]
     };
     let pairs = parts(from).into_iter().zip(parts(to));

@@ -85,6 +85,29 @@ fn the_first_bundle_is_all_new() {
 }
 
 #[test]
+fn a_change_that_can_be_taken_back_again() {
+    let mut old = bundle();
+    old.plan.irreversible = true;
+    check(
+        Some(&old),
+        &bundle(),
+        expect!["~ reversible: harm sends it back again"],
+    );
+    check(
+        None,
+        &Bundle {
+            files: Default::default(),
+            packages: Default::default(),
+            ..old
+        },
+        expect![[r#"
+            + command restart: systemctl restart api (within 30 s)
+            + plan for production: 1 host, 5 % of zone, zone, each zone
+            ~ not reversible: harm pauses it, and people decide"#]],
+    );
+}
+
+#[test]
 fn each_kind_of_change() {
     let old = bundle();
     let mut new = bundle();
@@ -125,19 +148,24 @@ fn each_kind_of_change() {
         },
         WavePlan::of(WaveSelector::All),
     ];
+    stage.judge.tolerated_increase_permille = 205;
+    stage.judge.false_rollbacks_ppm = 10_000;
+    stage.judge.undecided = Undecided::Advance;
+    new.plan.irreversible = true;
     check(
         Some(&old),
         &new,
         expect![[r#"
-        ~ package client: 2.0.0 with other bytes (10e5cf3d3c8a -> d5ede538f628)
-        ~ package server: 1.4.1 -> 1.4.2
-        ~ file bin/check: no longer executable
-        ~ file config.toml: 8 bytes (1f258d7437d3 -> 02597f2e7fed)
-        + file longer: 6 bytes
-        - file old.toml: 0 bytes
-        + command check: bin/check "two words" "line\nbreak" "" (within 10 s)
-        - command restart: systemctl restart api (within 30 s)
-        + health: http http://${address}/healthz is 200 (every 1 s, within 500 ms, 2 times, grace 10 s)
-        ~ plan for production: waves [1 host, 5 % of zone, zone, each zone] -> [3 hosts at 0.5 %, all], bake 60 s -> 5 s"#]],
+            ~ package client: 2.0.0 with other bytes (10e5cf3d3c8a -> d5ede538f628)
+            ~ package server: 1.4.1 -> 1.4.2
+            ~ file bin/check: no longer executable
+            ~ file config.toml: 8 bytes (1f258d7437d3 -> 02597f2e7fed)
+            + file longer: 6 bytes
+            - file old.toml: 0 bytes
+            + command check: bin/check "two words" "line\nbreak" "" (within 10 s)
+            - command restart: systemctl restart api (within 30 s)
+            + health: http http://${address}/healthz is 200 (every 1 s, within 500 ms, 2 times, grace 10 s)
+            ~ plan for production: waves [1 host, 5 % of zone, zone, each zone] -> [3 hosts at 0.5 %, all], bake 60 s -> 5 s, judge.tolerated_increase 0 % -> 20.5 %, judge.false_rollbacks 0.1 % -> 1 %, judge.undecided hold -> advance
+            ~ not reversible: harm pauses it, and people decide"#]],
     );
 }

@@ -10,12 +10,14 @@ mod checks;
 mod fleet;
 mod freeze;
 mod grammar;
+mod judge;
 mod packages;
 mod places;
 mod plan;
 mod reader;
 mod resolve;
 mod service;
+mod traffic;
 mod tree;
 
 use std::collections::BTreeMap;

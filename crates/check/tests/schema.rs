@@ -56,7 +56,9 @@ fn good_files_pass_both() {
     let validator = validator();
     let rules = PAGE.split("```toml\n").nth(2).unwrap();
     let with_rules = format!("{documented}{}", rules.split("```").next().unwrap());
-    for text in [SMALLEST, FORMS, documented, &with_rules] {
+    let judged = PAGE.split("```toml\n").nth(3).unwrap();
+    let judged = format!("{documented}{}", judged.split("```").next().unwrap());
+    for text in [SMALLEST, FORMS, documented, &with_rules, &judged] {
         let errors: Vec<String> = validator
             .iter_errors(&json(text))
             .map(|error| format!("{}: {error}", error.instance_path()))
@@ -180,6 +182,39 @@ fn mistakes_of_form_fail_both() {
         "plan.production.parallel = 0",
         "plan.production.confirm_within = \"0s\"",
         "plan.production.pause = \"1s\"",
+        "plan.production.judge = \"strict\"",
+        "plan.production.judge.tolerated_increase = 0.2",
+        "plan.production.judge.tolerated_increase = \"20\"",
+        "plan.production.judge.tolerated_increase = \"0.05%\"",
+        "plan.production.judge.tolerated_points = \"101%\"",
+        "plan.production.judge.tolerated_slowdown = \"-1%\"",
+        "plan.production.judge.false_rollbacks = 0.001",
+        "plan.production.judge.false_rollbacks = \"0.00001%\"",
+        "plan.production.judge.pass_increase = \"x%\"",
+        "plan.production.judge.latency_warmup = 30",
+        "plan.production.judge.undecided = \"pass\"",
+        "plan.production.judge.alpha = \"0.1%\"",
+        "reversible = \"no\"",
+        "endpoint = {}",
+        "endpoint = [{ methods = [\"GET\"] }]",
+        "endpoint = [{ name = \"Orders\" }]",
+        "endpoint = [{ name = \"a-\" }]",
+        "endpoint = [{ name = \"a234567890123456789012345678901234\" }]",
+        "endpoint = [{ name = \"a\", methods = [\"get\"] }]",
+        "endpoint = [{ name = \"a\", methods = [] }]",
+        "endpoint = [{ name = \"a\", methods = \"GET\" }]",
+        "endpoint = [{ name = \"a\", paths = [\"orders\"] }]",
+        "endpoint = [{ name = \"a\", paths = [\"/*/orders\"] }]",
+        "endpoint = [{ name = \"a\", paths = [\"/orders?x=1\"] }]",
+        "endpoint = [{ name = \"a\", path = \"/orders\" }]",
+        "prometheus = \"http://a:9090\"",
+        "prometheus = { url = \"http://a:9090\", requests = \"a\" }",
+        "prometheus = { url = \"a:9090\", requests = \"a\", failed = \"b\" }",
+        "prometheus = { url = \"http://a:9090\", requests = \" \", failed = \"b\" }",
+        "prometheus = { url = \"http://${host}:9090\", requests = \"a\", failed = \"b\" }",
+        "prometheus = { url = \"http://u:p@a:9090\", requests = \"a\", failed = \"b\" }",
+        "prometheus = { url = \"http://a:9090\", requests = \"a\", failed = \"b\", every = \"0s\" }",
+        "prometheus = { url = \"http://a:9090\", requests = \"a\", failed = \"b\", every = 5 }",
         "plan.Production.parallel = 1",
         "plan = [1]",
         "requires = { sso = \"two\" }",
@@ -270,6 +305,8 @@ fn mistakes_of_form_fail_both() {
 fn what_the_parser_takes_the_schema_takes() {
     let documented = PAGE.split("```toml\n").nth(1).unwrap();
     let documented = documented.split("```").next().unwrap();
+    let judged = PAGE.split("```toml\n").nth(3).unwrap();
+    let judged = format!("{SMALLEST}{}", judged.split("```").next().unwrap());
     let validator = validator();
     let edits = prop::collection::vec(
         (
@@ -279,14 +316,15 @@ fn what_the_parser_takes_the_schema_takes() {
         ),
         1..3,
     );
-    let texts = prop::sample::select(vec![SMALLEST, FORMS, documented]);
+    let texts = vec![SMALLEST, FORMS, documented, &judged];
+    let texts = prop::sample::select(texts.into_iter().map(str::to_owned).collect::<Vec<_>>());
     let config = ProptestConfig {
         failure_persistence: None,
         ..ProptestConfig::with_cases(3000)
     };
     let outcome =
         proptest::test_runner::TestRunner::new(config).run(&(texts, edits), |(text, edits)| {
-            let mut text = text.to_owned();
+            let mut text = text;
             for (at, deleted, inserted) in edits {
                 let start = text.floor_char_boundary(at.index(text.len() + 1));
                 let end = text.ceil_char_boundary((start + deleted).min(text.len()));

@@ -3,11 +3,13 @@
 
 use std::ops::RangeInclusive;
 
+use model::ticks::CLASS_BYTES_MAX;
 use model::{InvalidName, Millis, Permille, WavePlan, WaveSelector};
 
 pub(super) const DURATION_HELP: &str =
     "write a whole number with its unit, like \"500ms\", \"30s\", \"2m\" or \"1h\"";
 pub(super) const SHARE_HELP: &str = "write it like \"5%\" or \"0.5%\", from 0% to 100%";
+pub(super) const PERCENTAGE_HELP: &str = "write it like \"20%\" or \"0.5%\"";
 const WAVE_HELP: &str = "write \"1 host\", \"3 hosts\", \"5% of zone\", \"20%\", \"zone\", \
                          \"each zone\" or \"all\", each with \" at 1%\" behind it if you like";
 /// More hosts than any fleet has; what is above is a slip of the finger.
@@ -16,6 +18,10 @@ const WAVE_HOSTS_MAX: u32 = 100_000;
 const QUOTED_CHARS_MAX: usize = 60;
 /// Longest text that people read in one line.
 const SENTENCE_BYTES_MAX: usize = 500;
+/// A query that is longer belongs in a recording rule.
+const QUERY_BYTES_MAX: usize = 2000;
+/// Longer than any method that is in use.
+const METHOD_BYTES_MAX: usize = 20;
 /// More than a thousandfold is no limit.
 const PERCENT_MAX: u64 = 100_000;
 
@@ -140,6 +146,57 @@ pub(super) fn share(text: &str) -> Result<Permille, Flaw> {
         .ok_or_else(|| {
             Flaw::new(format!("{} is more than everything", quoted(text))).help(SHARE_HELP)
         })
+}
+
+/// A percentage with at most `digits` behind the point, in steps of the last: with one,
+/// "0.5%" is 5. It may be more than everything.
+pub(super) fn percentage(
+    text: &str,
+    label: &str,
+    digits: u32,
+    allowed: RangeInclusive<u64>,
+) -> Result<u64, Flaw> {
+    let bad = || Flaw::new(format!("{} is not a percentage", quoted(text))).help(PERCENTAGE_HELP);
+    let number = text.strip_suffix('%').ok_or_else(bad)?;
+    let number = number.strip_suffix(' ').unwrap_or(number);
+    let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+    let numeric = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if !numeric(whole) || !numeric(part) {
+        return Err(bad());
+    }
+    let missing = u32::try_from(part.len())
+        .ok()
+        .and_then(|length| digits.checked_sub(length));
+    let Some(missing) = missing else {
+        let step = percentage_written(1, digits);
+        let flaw = Flaw::new(format!("{} is finer than steps of {step}", quoted(text)));
+        return Err(flaw.help(PERCENTAGE_HELP));
+    };
+    let steps = |text: &str, zeros: u32| text.parse::<u64>().ok()?.checked_mul(10u64.pow(zeros));
+    let value = steps(whole, digits)
+        .zip(steps(part, missing))
+        .and_then(|(whole, part)| whole.checked_add(part));
+    let fits = value.filter(|value| allowed.contains(value));
+    fits.ok_or_else(|| {
+        let (least, most) = allowed.into_inner();
+        let flaw = Flaw::new(format!("`{label}` is out of range: {}", quoted(text)));
+        flaw.help(format!(
+            "use \"{}\" to \"{}\"",
+            percentage_written(least, digits),
+            percentage_written(most, digits)
+        ))
+    })
+}
+
+/// A percentage as it is written in the file.
+pub(super) fn percentage_written(value: u64, digits: u32) -> String {
+    let unit = 10u64.pow(digits);
+    let width = digits as usize;
+    let part = format!("{:0width$}", value % unit);
+    match part.trim_end_matches('0') {
+        "" => format!("{}%", value / unit),
+        part => format!("{}.{part}%", value / unit),
+    }
 }
 
 /// `HOSTS` or `HOSTS at SHARE`.
@@ -277,6 +334,61 @@ pub(super) fn expression(text: &str) -> Result<String, Flaw> {
         return Err(flaw.help("write CEL that is true when the policy bites"));
     }
     Ok(text.to_owned())
+}
+
+/// A query in Prometheus' language; whether it is one is known there.
+pub(super) fn query(text: &str) -> Result<String, Flaw> {
+    let text = text.trim();
+    if text.is_empty() {
+        let flaw = Flaw::new("this query is empty");
+        return Err(flaw.help(
+            "write PromQL that gives running totals by host or bundle, like 'sum by (host) (http_requests_total)'",
+        ));
+    }
+    if text.len() > QUERY_BYTES_MAX {
+        let flaw = Flaw::new(format!("this query is longer than {QUERY_BYTES_MAX} bytes"));
+        return Err(flaw.help("let Prometheus record it under a name, and ask for that"));
+    }
+    Ok(text.to_owned())
+}
+
+/// The name of a class of endpoints.
+pub(super) fn class_name(text: &str) -> Result<String, Flaw> {
+    let edge = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b);
+    let bytes = text.as_bytes();
+    let fine = bytes.len() <= CLASS_BYTES_MAX
+        && bytes.iter().all(|b| inner(*b))
+        && edge(bytes.first())
+        && edge(bytes.last());
+    if fine {
+        return Ok(text.to_owned());
+    }
+    let flaw = Flaw::new(format!("{} is not a name for endpoints", quoted(text)));
+    Err(flaw.help(format!(
+        "use 1 to {CLASS_BYTES_MAX} of a-z, 0-9, '-', '_' and '.', beginning and ending with a letter or digit"
+    )))
+}
+
+/// Methods that have a meaning for everybody; others may be used too.
+const METHODS: [&str; 9] = [
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT",
+];
+
+/// A method, in capitals as it is sent.
+pub(super) fn method(text: &str) -> Result<String, Flaw> {
+    let word = |b: u8| b.is_ascii_uppercase() || b == b'-' || b == b'_';
+    let fine = (1..=METHOD_BYTES_MAX).contains(&text.len()) && text.bytes().all(word);
+    let meant = crate::suggest::nearest(text, METHODS);
+    // One that nobody knows and that looks like one that everybody knows would never fit.
+    if fine && meant.is_none_or(|meant| meant == text) {
+        return Ok(text.to_owned());
+    }
+    let flaw = Flaw::new(format!("{} is not a method", quoted(text)));
+    Err(match meant {
+        Some(meant) => flaw.help(format!("did you mean {meant:?}?")),
+        None => flaw.help("write it in capitals, like \"GET\" or \"POST\""),
+    })
 }
 
 /// What an HTTP probe asks for: it begins with `/`.

@@ -125,15 +125,60 @@ fn is_host(text: &str) -> bool {
 /// The URL of an HTTP health check, with placeholders.
 pub(super) fn probe_url(text: &str) -> Result<String, Flaw> {
     placeholders(text)?;
+    url(
+        text,
+        "is not a URL to probe",
+        "write it like \"http://${address}/healthz\"",
+    )
+}
+
+/// The URL below which a server answers: no placeholders, no query.
+pub(super) fn base_url(text: &str) -> Result<String, Flaw> {
+    let (what, how) = (
+        "is not the URL of a server",
+        "write it like \"http://prometheus:9090\"",
+    );
+    if text.contains("${") || text.contains('?') {
+        let flaw = Flaw::new(format!("{} {what}", quoted(text)));
+        return Err(flaw.help(format!("{how}, without placeholders and `?`")));
+    }
+    let url = url(text, what, how)?;
+    Ok(url.trim_end_matches('/').to_owned())
+}
+
+/// Paths of a class of endpoints.
+pub(super) fn endpoint_path(text: &str) -> Result<String, Flaw> {
     let bad = |help: &str| {
-        let flaw = Flaw::new(format!("{} is not a URL to probe", quoted(text)));
+        let flaw = Flaw::new(format!("{} is not a path of requests", quoted(text)));
+        Err(flaw.help(help))
+    };
+    if !text.starts_with('/') {
+        return bad("write it like \"/orders\" or \"/orders/*\", with `/` first");
+    }
+    if text.len() > model::bundle::PATH_BYTES_MAX || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return bad("a path has at most 512 visible ASCII characters");
+    }
+    if text.contains(['?', '#']) {
+        return bad("only the path is looked at; leave out what comes behind `?` or `#`");
+    }
+    let stem = text.strip_suffix('*').unwrap_or(text);
+    if stem.contains('*') {
+        return bad("`*` stands for anything at the end, like \"/orders/*\", and nowhere else");
+    }
+    Ok(text.to_owned())
+}
+
+/// A URL of this program's neighbours; `what` is wrong when it is none, `how` to write it.
+fn url(text: &str, what: &str, how: &str) -> Result<String, Flaw> {
+    let bad = |help: &str| {
+        let flaw = Flaw::new(format!("{} {what}", quoted(text)));
         Err(flaw.help(help))
     };
     let Some(rest) = text
         .strip_prefix("http://")
         .or_else(|| text.strip_prefix("https://"))
     else {
-        return bad("write it like \"http://${address}/healthz\"");
+        return bad(how);
     };
     if !rest.bytes().all(|b| b.is_ascii_graphic()) {
         return bad("a URL has no spaces, control characters or letters outside ASCII");
@@ -152,7 +197,9 @@ pub(super) fn probe_url(text: &str) -> Result<String, Flaw> {
     // A name without its port is fine in a URL.
     let authority = filled_in(authority);
     if address(&authority).is_err() && !is_host(&authority) {
-        return bad("the host after `://` is not a name or address; try \"http://${address}/\"");
+        return bad(&format!(
+            "the host after `://` is not a name or address; {how}"
+        ));
     }
     Ok(text.to_owned())
 }

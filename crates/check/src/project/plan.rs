@@ -4,6 +4,7 @@ use model::{Millis, Plan, StagePlan, WavePlan, WaveSelector};
 
 use super::fleet::Fleet;
 use super::grammar::{self, Flaw, written};
+use super::judge;
 use super::reader::Reader;
 use super::tree::{Node, Value};
 use super::unknown;
@@ -21,7 +22,7 @@ const PARALLEL_MAX: u64 = 10_000;
 /// More waves than anybody plans.
 const WAVES_MAX: usize = 1000;
 
-const KEYS: [&str; 7] = [
+const KEYS: [&str; 8] = [
     "waves",
     "bake",
     "bake_max",
@@ -29,6 +30,7 @@ const KEYS: [&str; 7] = [
     "failure_budget",
     "parallel",
     "confirm_within",
+    "judge",
 ];
 
 /// A stage for every environment: what is written over the defaults.
@@ -99,6 +101,10 @@ fn stage(node: &Node, mut stage: StagePlan, reader: &mut Reader<'_>) -> Option<S
         let read = read.and_then(|parallel| u32::try_from(parallel).ok());
         stage.parallel = read.unwrap_or(stage.parallel);
     }
+    if let Some(node) = table.get("judge") {
+        stage.judge = judge::read(node, reader).unwrap_or(stage.judge);
+    }
+    judge::check(table, &stage, reader);
     if stage.bake_max_ms < stage.bake_ms {
         let given = table.get("bake_max").or_else(|| table.get("bake"));
         let span = given.map_or(table.span.clone(), |node| node.span.clone());

@@ -252,6 +252,24 @@ impl<'t> Reader<'t> {
         self.text(node, label, grammar::share)
     }
 
+    /// A percentage with so many digits behind the point, in steps of the last one.
+    pub(super) fn percentage(
+        &mut self,
+        node: &Node,
+        label: &str,
+        digits: u32,
+        allowed: RangeInclusive<u64>,
+    ) -> Option<u64> {
+        if matches!(node.value, Value::Integer(_) | Value::Float) {
+            let flaw = Flaw::new(format!("`{label}` must be a percentage with its unit"));
+            self.report(node.span.clone(), flaw.help(grammar::PERCENTAGE_HELP));
+            return None;
+        }
+        self.text(node, label, |text| {
+            grammar::percentage(text, label, digits, allowed)
+        })
+    }
+
     pub(super) fn wrong_type(&mut self, node: &Node, label: &str, wanted: &str) {
         let message = format!("`{label}` must be {wanted}, not {}", node.kind());
         self.report(node.span.clone(), Flaw::new(message));

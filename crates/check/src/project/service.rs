@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use model::gate::CheckSet;
 use model::{
     Command, Commands, ErrorBudget, HealthCheck, HealthProbe, Millis, ServiceName, ServiceSpec,
 };
@@ -12,7 +13,7 @@ use super::places;
 use super::plan::{self, DEADLINE_MAX, DEADLINE_MIN};
 use super::reader::Reader;
 use super::tree::{Node, Value};
-use super::{ServiceSource, checks, packages};
+use super::{ServiceSource, checks, packages, traffic};
 
 /// How long a command may take when nothing is said.
 const COMMAND_DEADLINE: Millis = Millis::seconds(10);
@@ -72,7 +73,10 @@ fn service(
         "commands",
         "health",
         "plan",
+        "reversible",
         "tenant_header",
+        "endpoint",
+        "prometheus",
         "error_budget",
         "requires",
         "checks",
@@ -86,9 +90,6 @@ fn service(
     let files = table
         .get("files")
         .and_then(|node| reader.text(node, "files", places::relative_path));
-    let tenant_header = table
-        .get("tenant_header")
-        .and_then(|node| reader.text(node, "tenant_header", places::header));
     let packages = table
         .get("packages")
         .map(|node| packages::released(node, reader))
@@ -98,7 +99,11 @@ fn service(
         .map(|node| commands(node, reader))
         .unwrap_or_default();
     let health = table.get("health").and_then(|node| health(node, reader));
-    let plan = plan::read(table.get("plan"), fleet, reader);
+    let mut plan = plan::read(table.get("plan"), fleet, reader);
+    let reversible = table
+        .get("reversible")
+        .and_then(|node| reader.boolean(node, "reversible"));
+    plan.irreversible = reversible == Some(false);
     let requires = packages::ranges(table, "requires", reader);
     let (rules, checks) = table
         .get("checks")
@@ -113,17 +118,30 @@ fn service(
         plan,
         checks,
     };
+    Some((source, spec(table, rules, fleet, reader)))
+}
+
+/// What operators declare of a service, beside what is packed.
+fn spec(table: &Node, checks: CheckSet, fleet: &Fleet, reader: &mut Reader<'_>) -> ServiceSpec {
+    let tenant_header = table
+        .get("tenant_header")
+        .and_then(|node| reader.text(node, "tenant_header", places::header));
     let error_budget = table
         .get("error_budget")
         .and_then(|node| error_budget(node, reader));
-    let spec = ServiceSpec {
+    let endpoints = table
+        .get("endpoint")
+        .map(|node| traffic::endpoints(node, reader));
+    let prometheus = table
+        .get("prometheus")
+        .and_then(|node| traffic::prometheus(node, fleet, reader));
+    ServiceSpec {
         tenant_header,
-        checks: rules,
+        checks,
         error_budget,
-        endpoints: Vec::new(),
-        prometheus: None,
-    };
-    Some((source, spec))
+        endpoints: endpoints.unwrap_or_default(),
+        prometheus,
+    }
 }
 
 /// `{ failed_max = "0.1%", window = "1h", requests_min = 100 }`.

@@ -7,6 +7,7 @@ use crate::render::render;
 
 mod checks;
 mod form;
+mod judge;
 mod pipeline;
 mod random;
 mod values;
@@ -69,6 +70,19 @@ fn the_documented_example_is_read_in_full() {
     let with_rules = good(&with_rules);
     let checks = &with_rules.topology.services[&"api".parse().unwrap()].checks;
     assert_eq!((checks.policies.len(), checks.guards.len()), (1, 2));
+    let judged = page.split("```toml\n").nth(3).unwrap();
+    let judged = good(&format!("{example}{}", judged.split("```").next().unwrap()));
+    let name = &"api".parse().unwrap();
+    let spec = &judged.topology.services[name];
+    assert_eq!(spec.endpoints.len(), 2);
+    assert!(spec.prometheus.is_some());
+    let stage = &judged.services[name].plan.stages[&"production".parse().unwrap()];
+    let as_written = model::JudgePlan {
+        tolerated_increase_permille: 200,
+        tolerated_points_permille: model::Permille::new(1).unwrap(),
+        ..model::JudgePlan::default()
+    };
+    assert_eq!(stage.judge, as_written);
 }
 
 #[test]
@@ -136,7 +150,7 @@ name = "test"
             plimsoll.toml:3:1: unknown key "file" in service.API
               3 | file = "config"
                 | ^^^^
-              help: did you mean `files`? known keys: files, packages, commands, health, plan, tenant_header, error_budget, requires, checks
+              help: did you mean `files`? known keys: files, packages, commands, health, plan, reversible, tenant_header, endpoint, prometheus, error_budget, requires, checks
 
             plimsoll.toml:4:17: "x api key" is not a header name
               4 | tenant_header = "x api key"

@@ -1,5 +1,6 @@
 //! From an input to events, or to a refusal.
 
+pub(crate) mod fleet;
 mod gates;
 mod hosts;
 mod looks;
@@ -7,6 +8,7 @@ mod people;
 pub(crate) mod rollback;
 mod sign;
 pub(crate) mod tick;
+mod verdicts;
 
 use std::collections::BTreeMap;
 
@@ -253,7 +255,7 @@ pub fn decide(
             by,
             release,
             reason,
-        } => tick::carry_on(state, watch, by, release, reason, now),
+        } => verdicts::carry_on(state, watch, by, release, reason, now),
         Input::Freeze {
             by,
             scope,

@@ -5,6 +5,7 @@
 use model::{EnvironmentName, Gate, Scope, ServiceName, Timestamp};
 use release::Release;
 
+use crate::decide::fleet;
 use crate::gates::waived;
 use crate::state::scope_key;
 use crate::{SlotStatus, State, Watch};
@@ -116,7 +117,19 @@ pub(crate) fn frozen(
     Some(freeze.words())
 }
 
-/// The same for a release, which may have broken the glass.
+/// Why nothing of a service goes forward in (or into) an environment while all of its
+/// requests there fail more than they may, whichever bundle answers.
+fn fleet_fails(
+    watch: &Watch,
+    service: &ServiceName,
+    environment: &EnvironmentName,
+) -> Option<String> {
+    let since = watch.fleet_fails_since(environment, service)?;
+    let words = fleet::words(environment, service, since);
+    Some(format!("{words}: nothing goes forward"))
+}
+
+/// What holds a release, which may have broken the glass.
 pub(crate) fn frozen_for(
     state: &State,
     watch: &Watch,
@@ -127,7 +140,9 @@ pub(crate) fn frozen_for(
     if waived(state, release, now).contains(&Gate::Freeze) {
         return None;
     }
-    frozen(state, watch, &release.service, Some(environment), now)
+    let service = &release.service;
+    frozen(state, watch, service, Some(environment), now)
+        .or_else(|| fleet_fails(watch, service, environment))
 }
 
 /// A person's freeze of exactly this.

@@ -24,7 +24,7 @@ const HOMES_KEPT_MAX: usize = 10;
 /// Break-glasses that are remembered, beside those that wait for a review.
 const GLASSES_KEPT_MAX: usize = 100;
 /// The format of [`State`] in snapshots; grows when its meaning changes.
-pub const STATE_FORMAT: u32 = 2;
+pub const STATE_FORMAT: u32 = 3;
 
 /// Everything that the control plane knows for certain.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -223,6 +223,18 @@ impl Slot {
         self.order
             .as_ref()
             .filter(|order| order.release == release && order.kind == OrderKind::Forward)
+    }
+
+    /// Whether it did what `release` told it, forward, and is there still.
+    pub fn confirmed(&self, release: ReleaseId) -> bool {
+        self.forward_of(release).is_some() && matches!(self.status, SlotStatus::Confirmed { .. })
+    }
+
+    /// Whether it did not take what `release` told it, and runs what it ran before.
+    pub fn went_back(&self, release: ReleaseId) -> bool {
+        let order = self.order.as_ref();
+        let ours = order.is_some_and(|order| order.release == release);
+        ours && matches!(self.status, SlotStatus::Failed { .. })
     }
 
     /// Its newest order, if it is `release`'s way back and isn't done. A host

@@ -85,6 +85,8 @@ codes! {
     InvalidChecks = "invalid-checks";
     /// The release waits for no approval (yet, or any more).
     NoApprovalNeeded = "no-approval-needed";
+    /// No wave of the release is held: there is nothing to continue.
+    NotHeld = "not-held";
     /// The author can't approve the own change, nor one person twice.
     OwnApproval = "own-approval";
     /// What was to be approved has changed.

@@ -9,10 +9,12 @@
 //! passed, so the exposed hosts are never more than the current wave's share.
 
 pub mod gates;
+mod harm;
 pub mod next;
 pub mod state;
 pub mod waves;
 
 pub use gates::{Demands, Gating, RehearsalHost};
+pub use harm::hosts_that_decide;
 pub use next::{GatesAhead, HostLooks, Outlook, Step, next};
 pub use state::{Release, Rollback, Stage, Status};

@@ -6,11 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use model::verdict::Evidence;
 use model::{HostName, Millis, Rule, StagePlan, Timestamp, Verdict};
 
 use crate::gates::{self, Act, Demands, Gating, RehearsalHost};
-use crate::{Release, Status};
+use crate::harm::{self, Harm};
+use crate::{Release, Stage, Status};
 
 /// How one host that the release reached looks from the control plane.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +30,12 @@ pub enum HostLooks {
     },
     /// Goes back and forth on purpose; the rehearsal looks at it.
     Rehearsing,
-    /// Does harm, or went back.
+    /// Did not take the bundle, and runs what it ran before.
+    Back {
+        /// In words.
+        reason: String,
+    },
+    /// Does harm, or may.
     Failed {
         /// Which rule says so.
         rule: Rule,
@@ -46,12 +51,21 @@ pub struct Outlook<'a> {
     pub hosts: BTreeMap<HostName, HostLooks>,
     /// What the judge says of the newest wave.
     pub verdict: Verdict,
+    /// What is said of the release because the whole fleet fails since it went on.
+    pub fleet: Option<Verdict>,
+    /// Hosts of the environment that don't run the bundle: how many exit again and again, and of how many.
+    pub control_looping: (usize, usize),
     /// Why nothing goes forward in the current environment, if it is frozen.
     pub frozen: Option<String>,
     /// Why nothing enters the next one.
     pub frozen_next: Option<String>,
     /// How the bundle travels through the current environment.
     pub plan: &'a StagePlan,
+    /// Going back would do more harm than waiting: only people send it back.
+    pub irreversible: bool,
+    /// A wave that can't be judged in time passes: the plan says so, requests were
+    /// counted, nothing speaks against it, and the change is not of high risk.
+    pub passes_undecided: bool,
     /// What is still between the release and the last environment; absent once it is there.
     pub gates: Option<GatesAhead>,
 }
@@ -78,12 +92,16 @@ pub enum Step {
     StartWave(u32),
     /// The newest wave passed.
     Pass(Verdict),
+    /// It passed without enough evidence, because the plan says so; what was still needed.
+    PassUndecided(String),
     /// Go to the next environment, or be good.
     Advance,
     /// Something that a gate wants.
     Gate(Gating),
     /// People must be asked: the wave can't be judged.
     Hold(String),
+    /// People must be asked: it does harm, and only they may send it back.
+    Stop(Verdict),
     /// Turn back.
     RollBack(Verdict),
 }
@@ -93,34 +111,60 @@ pub fn next(release: &Release, outlook: &Outlook<'_>, now: Timestamp) -> Step {
     let Status::Rolling { held } = &release.status else {
         return Step::Wait(format!("release {} is over", release.id));
     };
-    // No stage yet: the release enters its first environment.
+    let harm = harm::harm(release, outlook);
+    // No stage yet: the release enters its first environment, and there is nothing that going back could hurt.
     let Some(stage) = release.stage() else {
-        return match harm(release, outlook) {
-            Some(verdict) => Step::RollBack(verdict),
+        return match harm {
+            Some(harm) => Step::RollBack(harm.verdict),
             None => advance(release, outlook, now),
         };
     };
-    if let Some(verdict) = harm(release, outlook) {
-        return Step::RollBack(verdict);
+    let place = place(stage);
+    if let Some(harm) = harm {
+        return match outlook.irreversible {
+            false => Step::RollBack(harm.verdict),
+            true => stop(stage, held.as_deref(), harm, &place),
+        };
     }
-    if stage.begun == stage.passed {
+    let reached = stage.waves.iter().take(stage.begun);
+    let reached: Vec<&HostName> = reached.flat_map(|wave| &wave.hosts).collect();
+    let Some(wave) = stage.open_wave() else {
+        // Of a wave that a person passed some hosts may not have been ordered yet.
+        if let Some(step) = order(&reached, outlook, &place) {
+            return step;
+        }
         if stage.begun == stage.waves.len() {
             return advance(release, outlook, now);
         }
         let wave = u32::try_from(stage.begun).unwrap_or(u32::MAX);
         return frozen_or(outlook, Step::StartWave(wave));
+    };
+    if let Some(step) = order(&reached, outlook, &place) {
+        return step;
     }
-    let wave = &stage.waves[stage.begun - 1];
-    let place = format!(
+    if let Some(reason) = blocked(&wave.hosts, outlook) {
+        return Step::Wait(format!("{place} waits: {reason}"));
+    }
+    bake(stage, held.as_deref(), outlook, &place, now)
+}
+
+fn place(stage: &Stage) -> String {
+    format!(
         "{} wave {} of {}",
         stage.environment,
         stage.begun,
         stage.waves.len()
-    );
-    if let Some(step) = apply(&wave.hosts, outlook, &place) {
-        return step;
+    )
+}
+
+/// Harm that no machine may answer by going back: people are asked, once for each wave.
+fn stop(stage: &Stage, held: Option<&str>, harm: Harm, place: &str) -> Step {
+    // Held without a verdict before, people don't know yet that there is harm.
+    let told = held.is_some() && (stage.failed || stage.begun == 0);
+    if told {
+        return Step::Wait(format!("{place} is held: {}", harm.reason));
     }
-    bake(stage.baking_since, held.as_deref(), outlook, &place, now)
+    Step::Stop(harm.verdict)
 }
 
 /// Into the next environment: the last one only through every gate.
@@ -156,38 +200,8 @@ fn frozen_or(outlook: &Outlook<'_>, step: Step) -> Step {
     }
 }
 
-/// Hard rules first, the judge's word after.
-fn harm(release: &Release, outlook: &Outlook<'_>) -> Option<Verdict> {
-    let failed = release
-        .reached()
-        .find_map(|(_, host)| match outlook.hosts.get(host) {
-            Some(HostLooks::Failed { rule, reason }) => Some(Verdict::Fail {
-                rule: *rule,
-                reason: format!("{host}: {reason}"),
-                evidence: Evidence::default(),
-            }),
-            Some(
-                HostLooks::Ready
-                | HostLooks::Blocked(_)
-                | HostLooks::Ordered
-                | HostLooks::Confirmed
-                | HostLooks::Rehearsing
-                | HostLooks::Silent { .. },
-            )
-            | None => None,
-        });
-    let judged = || match &outlook.verdict {
-        verdict @ Verdict::Fail { .. } => Some(verdict.clone()),
-        Verdict::Pass { .. } | Verdict::Insufficient { .. } => None,
-    };
-    let ahead = outlook.gates.as_ref();
-    failed
-        .or_else(judged)
-        .or_else(|| gates::failure(release, &ahead?.demands))
-}
-
-/// Orders what can be ordered; `None` once every host of the wave is confirmed.
-fn apply(hosts: &[HostName], outlook: &Outlook<'_>, place: &str) -> Option<Step> {
+/// Orders what can be ordered, and waits for hosts that carry it out; `None` once there are none.
+fn order(hosts: &[&HostName], outlook: &Outlook<'_>, place: &str) -> Option<Step> {
     let looks = |host: &HostName| outlook.hosts.get(host);
     let changing = hosts
         .iter()
@@ -198,12 +212,21 @@ fn apply(hosts: &[HostName], outlook: &Outlook<'_>, place: &str) -> Option<Step>
         .iter()
         .filter(|host| matches!(looks(host), Some(HostLooks::Ready)))
         .take(room)
-        .cloned()
+        .map(|host| (*host).clone())
         .collect();
     if !ready.is_empty() {
         return Some(frozen_or(outlook, Step::Order(ready)));
     }
-    let blocked = hosts.iter().find_map(|host| match looks(host) {
+    match changing {
+        0 => None,
+        1 => Some(Step::Wait(format!("{place}: 1 host applies it"))),
+        _ => Some(Step::Wait(format!("{place}: {changing} hosts apply it"))),
+    }
+}
+
+/// Why a host of the wave can't be ordered.
+fn blocked(hosts: &[HostName], outlook: &Outlook<'_>) -> Option<String> {
+    hosts.iter().find_map(|host| match outlook.hosts.get(host) {
         Some(HostLooks::Blocked(reason)) => Some(reason.clone()),
         Some(
             HostLooks::Ready
@@ -211,56 +234,54 @@ fn apply(hosts: &[HostName], outlook: &Outlook<'_>, place: &str) -> Option<Step>
             | HostLooks::Confirmed
             | HostLooks::Rehearsing
             | HostLooks::Silent { .. }
+            | HostLooks::Back { .. }
             | HostLooks::Failed { .. },
         ) => None,
         None => Some(format!("{host} is not in the topology any more")),
-    });
-    if changing > 0 {
-        let hosts = if changing == 1 {
-            "1 host applies"
-        } else {
-            &*format!("{changing} hosts apply")
-        };
-        let wait = format!("{place}: {hosts} it");
-        return Some(Step::Wait(wait));
-    }
-    blocked.map(|reason| Step::Wait(format!("{place} waits: {reason}")))
+    })
 }
 
 fn bake(
-    since: Option<Timestamp>,
+    stage: &Stage,
     held: Option<&str>,
     outlook: &Outlook<'_>,
     place: &str,
     now: Timestamp,
 ) -> Step {
-    let silent = outlook.hosts.values().find_map(|looks| match looks {
-        HostLooks::Silent { reason } => Some(reason.clone()),
-        HostLooks::Ready
-        | HostLooks::Blocked(_)
-        | HostLooks::Ordered
-        | HostLooks::Confirmed
-        | HostLooks::Rehearsing
-        | HostLooks::Failed { .. } => None,
-    });
-    let Some(since) = since else {
-        return Step::Wait(format!("{place}: its hosts are confirming"));
+    let bake_max = outlook.plan.bake_max_ms.max(outlook.plan.bake_ms);
+    let unclear = harm::unclear(stage, outlook);
+    let left_out = harm::left_out(stage, outlook);
+    let Some(since) = stage.baking_since else {
+        let none = left_out.map(|_| "one host at least that takes the bundle".to_owned());
+        let needs = unclear
+            .or(none)
+            .unwrap_or_else(|| "its hosts to confirm".into());
+        let overdue = Millis::between(stage.wave_began_at, now) >= bake_max;
+        return hold_or_wait(overdue, held, needs, place);
     };
+    let and = left_out.map_or(String::new(), |left_out| format!("; {left_out}"));
     let baked = Millis::between(since, now);
     let left = Millis(outlook.plan.bake_ms.0.saturating_sub(baked.0));
-    let needs = match (&outlook.verdict, silent) {
+    let overdue = baked >= bake_max;
+    let needs = match (&outlook.verdict, unclear) {
         (_, Some(reason)) => reason,
+        (Verdict::Insufficient { needs }, None) if overdue && outlook.passes_undecided => {
+            return Step::PassUndecided(needs.clone());
+        }
         (Verdict::Insufficient { needs }, None) => needs.clone(),
         (verdict, None) if left == Millis(0) => return Step::Pass(verdict.clone()),
         (_, None) => {
-            return Step::Wait(format!("{place} bakes for {left} more"));
+            return Step::Wait(format!("{place} bakes for {left} more{and}"));
         }
     };
-    if held.is_none() && baked >= outlook.plan.bake_max_ms.max(outlook.plan.bake_ms) {
-        return Step::Hold(needs);
-    }
+    hold_or_wait(overdue, held, format!("{needs}{and}"), place)
+}
+
+/// People are asked once, when it takes too long.
+fn hold_or_wait(overdue: bool, held: Option<&str>, needs: String, place: &str) -> Step {
     match held {
-        Some(_) => Step::Wait(format!("{place} is held: it waits for {needs}")),
+        None if overdue => Step::Hold(needs),
         None => Step::Wait(format!("{place} waits for {needs}")),
+        Some(_) => Step::Wait(format!("{place} is held: it waits for {needs}")),
     }
 }

@@ -6,7 +6,7 @@ use model::gate::{Checked, Probe, StepResult, TestRecord, Trial};
 use model::verdict::Evidence;
 use model::{
     Actor, Digest, Envelope, EnvironmentName, Event, Exposure, HostName, Millis, ReleaseId,
-    RollbackCause, ServiceName, Timestamp, Verdict, Wave,
+    RollbackCause, Rule, ServiceName, Timestamp, Verdict, Wave,
 };
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +53,9 @@ pub struct Release {
     /// The signed test result.
     #[serde(default)]
     pub attestation: Option<Envelope>,
+    /// A person passed a held wave of it: with an irreversible plan the judge's word is not asked again.
+    #[serde(default)]
+    pub continued: bool,
 }
 
 /// What gates saw of a release so far.
@@ -145,6 +148,16 @@ pub struct Rollback {
     pub took_ms: Option<Millis>,
 }
 
+impl Rollback {
+    /// Whether a verdict by this rule is its cause.
+    pub fn blames(&self, wanted: Rule) -> bool {
+        let RollbackCause::Verdict { verdict } = &self.cause else {
+            return false;
+        };
+        matches!(verdict, Verdict::Fail { rule, .. } if *rule == wanted)
+    }
+}
+
 /// One environment on the way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stage {
@@ -165,6 +178,20 @@ pub struct Stage {
     /// When the last wave passed.
     #[serde(default)]
     pub passed_at: Option<Timestamp>,
+}
+
+impl Stage {
+    /// The wave that has begun and not passed.
+    pub fn open_wave(&self) -> Option<&Wave> {
+        let newest = self.begun.checked_sub(1)?;
+        self.waves.get(newest).filter(|_| self.passed < self.begun)
+    }
+
+    /// How many hosts the waves that have begun hold.
+    pub fn hosts_reached(&self) -> usize {
+        let begun = self.waves.iter().take(self.begun);
+        begun.map(|wave| wave.hosts.len()).sum()
+    }
 }
 
 impl Release {
@@ -202,6 +229,7 @@ impl Release {
             tested: None,
             approvals: Vec::new(),
             attestation: None,
+            continued: false,
         })
     }
 
@@ -248,7 +276,9 @@ impl Release {
                     stage.begun = (*wave as usize + 1).min(stage.waves.len());
                     stage.baking_since = None;
                     stage.wave_began_at = at;
+                    stage.failed = false;
                 }
+                self.let_go();
             }
             Event::WaveJudged { wave, verdict, .. } => self.judged(*wave, verdict, at),
             Event::WaveHeld { needs, .. } => {
@@ -261,6 +291,7 @@ impl Release {
                     evidence: Evidence::default(),
                 };
                 self.judged(*wave, &verdict, at);
+                self.continued = true;
             }
             Event::ReleaseGood { exposure, .. } => {
                 self.status = Status::Good;
@@ -417,6 +448,13 @@ impl Release {
         }
     }
 
+    /// What was held is not any more.
+    fn let_go(&mut self) {
+        if let Status::Rolling { held } = &mut self.status {
+            *held = None;
+        }
+    }
+
     fn came_back(&mut self, took_ms: Millis, at: Timestamp) {
         let Status::RollingBack(rollback) = &self.status else {
             return;
@@ -441,13 +479,13 @@ impl Release {
         };
         match verdict {
             Verdict::Pass { .. } => {
-                stage.passed = (wave as usize + 1).min(stage.waves.len());
+                // Never more than began, whatever a journal says.
+                stage.passed = (wave as usize + 1).min(stage.begun);
+                stage.failed = false;
                 if stage.passed == stage.waves.len() {
                     stage.passed_at = Some(at);
                 }
-                if let Status::Rolling { held } = &mut self.status {
-                    *held = None;
-                }
+                self.let_go();
             }
             Verdict::Fail { .. } => stage.failed = true,
             Verdict::Insufficient { .. } => {}

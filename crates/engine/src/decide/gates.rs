@@ -386,6 +386,7 @@ pub(super) fn held_up(
         | HostLooks::Confirmed
         | HostLooks::Silent { .. }
         | HostLooks::Rehearsing
+        | HostLooks::Back { .. }
         | HostLooks::Failed { .. } => None,
     }
 }

@@ -33,10 +33,7 @@ pub(super) fn looks(
     let silent = watch.silent_for(host, now);
     let Some(order) = slot.forward_of(release.id) else {
         if let Some(reason) = not_at_base(slot, release) {
-            return HostLooks::Failed {
-                rule: Rule::NotConfirmed,
-                reason,
-            };
+            return HostLooks::Back { reason };
         }
         if gates::serving(state, release)
             && let Some(void) = gates::attestation_void(state, release, now)
@@ -47,9 +44,9 @@ pub(super) fn looks(
     };
     let failed = |rule, reason: String| HostLooks::Failed { rule, reason };
     match &slot.status {
-        SlotStatus::Failed { phase, reason } => {
-            failed(Rule::NotConfirmed, format!("at {phase}: {reason}"))
-        }
+        SlotStatus::Failed { phase, reason } => HostLooks::Back {
+            reason: format!("at {phase}: {reason}"),
+        },
         SlotStatus::RevertFailing { phase, reason } => failed(
             Rule::NotConfirmed,
             format!("can't go back by itself ({phase}: {reason})"),

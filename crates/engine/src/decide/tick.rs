@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use model::bundle::Undecided;
 use model::{
-    Digest, Event, Generation, HostName, Millis, OrderKind, ReleaseId, StagePlan, Timestamp,
+    Digest, Event, Generation, HostName, Millis, OrderKind, ReleaseId, Rule, StagePlan, Timestamp,
     Verdict,
 };
-use release::{GatesAhead, Outlook, Release, Status, Step, next};
+use release::{GatesAhead, HostLooks, Outlook, Release, Status, Step, next};
 
 use super::looks::looks;
-use super::{gates as wanted, rollback};
+use super::{fleet, gates as wanted, rollback, verdicts};
 use crate::state::Slot;
+use crate::watch::{CRASH_LOOP_EXITS, Judged};
 use crate::{SlotStatus, State, Watch, freezes, gates};
 
 /// Every active release takes at most one step.
@@ -80,12 +82,15 @@ pub fn waiting(state: &State, watch: &Watch, release: &Release, now: Timestamp) 
             let plan = stage_plan(state, release);
             let outlook = outlook(state, watch, release, &plan, &BTreeSet::new(), now);
             match next(release, &outlook, now) {
-                Step::Wait(reason) | Step::Hold(reason) => Some(reason),
+                Step::Wait(reason) | Step::Hold(reason) | Step::PassUndecided(reason) => {
+                    Some(reason)
+                }
                 Step::Gate(gating) => wanted::held_up(state, watch, release, &gating, now),
                 Step::Order(_)
                 | Step::StartWave(_)
                 | Step::Pass(_)
                 | Step::Advance
+                | Step::Stop(_)
                 | Step::RollBack(_) => None,
             }
         }
@@ -148,52 +153,30 @@ fn step(
 ) -> Vec<Event> {
     let plan = stage_plan(state, release);
     let outlook = outlook(state, watch, release, &plan, leased, now);
-    let place = release
-        .stage()
-        .map(|stage| (stage.environment.clone(), stage.begun));
-    let exposure = || rollback::exposure(state, watch, release);
-    let judged = |verdict: Verdict| {
-        let (environment, begun) = place.clone()?;
-        let wave = u32::try_from(begun.checked_sub(1)?).ok()?;
-        let exposure = exposure();
-        Some(Event::WaveJudged {
-            release: release.id,
-            environment,
-            wave,
-            verdict,
-            exposure,
-            explanation: None,
-        })
-    };
+    let stage = release.stage();
     match next(release, &outlook, now) {
         Step::Wait(_) => Vec::new(),
         Step::Order(hosts) => order_forward(state, release, &hosts, now),
         Step::Gate(gating) => wanted::carry_out(state, watch, release, gating, leased, now),
-        Step::StartWave(wave) => place
+        Step::StartWave(wave) => stage
             .into_iter()
-            .map(|(environment, _)| Event::WaveStarted {
+            .map(|stage| Event::WaveStarted {
                 release: release.id,
-                environment,
+                environment: stage.environment.clone(),
                 wave,
             })
             .collect(),
-        Step::Pass(verdict) => judged(verdict).into_iter().collect(),
-        Step::Advance => advance(state, watch, release),
-        Step::Hold(needs) => {
-            let Some((environment, begun)) = place else {
-                return Vec::new();
-            };
-            let wave = u32::try_from(begun.saturating_sub(1)).unwrap_or(u32::MAX);
-            vec![Event::WaveHeld {
-                release: release.id,
-                environment,
-                wave,
-                needs,
-                explanation: None,
-            }]
+        Step::Pass(verdict) => verdicts::judged(state, watch, release, verdict, false, now),
+        Step::PassUndecided(_) => {
+            let evidence = watch.judged(state, release, now).wave;
+            let verdict = Verdict::Pass { evidence };
+            verdicts::judged(state, watch, release, verdict, true, now)
         }
+        Step::Advance => advance(state, watch, release),
+        Step::Hold(needs) => verdicts::held(state, watch, release, &needs, now),
+        Step::Stop(verdict) => verdicts::stopped(state, watch, release, verdict, now),
         Step::RollBack(verdict) => {
-            let mut events: Vec<Event> = judged(verdict.clone()).into_iter().collect();
+            let mut events = verdicts::judged(state, watch, release, verdict.clone(), false, now);
             events.extend(rollback::by_verdict(state, watch, release, verdict, now));
             events
         }
@@ -277,7 +260,7 @@ fn outlook<'a>(
     let declared: BTreeSet<&HostName> = environments
         .flat_map(|environment| environment.hosts.iter().map(|host| &host.name))
         .collect();
-    let hosts = release
+    let hosts: BTreeMap<_, _> = release
         .reached()
         .filter(|(_, host)| declared.contains(host))
         .map(|(_, host)| {
@@ -288,6 +271,7 @@ fn outlook<'a>(
         })
         .collect();
     let frozen = |environment| freezes::frozen_for(state, watch, release, environment, now);
+    let judged = watch.judged(state, release, now);
     let next = gates::next_environment(state, release);
     let ahead = (!gates::serving(state, release)).then(|| GatesAhead {
         demands: gates::demands(state, watch, release, now),
@@ -295,13 +279,60 @@ fn outlook<'a>(
         next_is_last: next.is_some_and(|(_, last)| last),
     });
     Outlook {
-        hosts,
-        verdict: watch.judged(state, release, now).verdict,
+        fleet: fleet::blamed(state, watch, release, &judged),
+        control_looping: control_looping(state, watch, release, &hosts),
+        irreversible: is_irreversible(state, release),
+        passes_undecided: passes_undecided(release, plan, &judged),
+        verdict: judged.verdict,
         frozen: release.stage().and_then(|stage| frozen(&stage.environment)),
         frozen_next: next.and_then(|(environment, _)| frozen(&environment.name)),
         plan,
         gates: ahead,
+        hosts,
     }
+}
+
+/// Whether only people send the release back.
+pub(crate) fn is_irreversible(state: &State, release: &Release) -> bool {
+    let bundle = state.bundles.get(&release.digest);
+    bundle.is_some_and(|bundle| bundle.plan.irreversible)
+}
+
+/// Whether a wave that can't be judged in time passes.
+fn passes_undecided(release: &Release, plan: &StagePlan, judged: &Judged) -> bool {
+    let wanted = match plan.judge.undecided {
+        Undecided::Advance => true,
+        Undecided::Hold => false,
+    };
+    let explanation = judged.explanation.as_ref();
+    let nothing_against = explanation.is_some_and(|known| known.warnings.is_empty());
+    let counted = judged.wave.canary.requests > 0 && !judged.silent;
+    wanted && counted && nothing_against && release.checked.risks.is_empty()
+}
+
+/// How many hosts of the old bundle exit again and again, and of how many.
+fn control_looping(
+    state: &State,
+    watch: &Watch,
+    release: &Release,
+    hosts: &BTreeMap<HostName, HostLooks>,
+) -> (usize, usize) {
+    let loops = |looks: &HostLooks| matches!(looks, HostLooks::Failed { rule, .. } if *rule == Rule::CrashLoop);
+    let Some(stage) = release.stage().filter(|_| hosts.values().any(loops)) else {
+        return (0, 0);
+    };
+    let declared = state
+        .topology
+        .hosts_of(&stage.environment, &release.service);
+    let control = declared.filter_map(|host| {
+        let slot = state.slot(&host.name, &release.service)?;
+        let beat = watch.last_beat(&host.name, &release.service)?;
+        (slot.running != release.digest).then_some(beat)
+    });
+    control.fold((0, 0), |(looping, of), beat| {
+        let loops = beat.exits_since_order() >= CRASH_LOOP_EXITS;
+        (looping + usize::from(loops), of + 1)
+    })
 }
 
 /// The release that a slot's newest order belongs to, if that is still active.
@@ -312,20 +343,4 @@ pub(crate) fn active_of(state: &State, slot: &Slot) -> Option<ReleaseId> {
         .get(&id)
         .filter(|release| release.is_active())
         .map(|release| release.id)
-}
-
-/// A person passes a held wave.
-pub(super) fn carry_on(
-    _state: &State,
-    _watch: &Watch,
-    _by: model::Actor,
-    release: ReleaseId,
-    _reason: String,
-    _now: Timestamp,
-) -> Result<Vec<Event>, model::Refusal> {
-    Err(model::Refusal::new(
-        model::refusal::Code::NotFound,
-        format!("release {release} is not held"),
-        "See `plimsoll status`.",
-    ))
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use model::{Digest, Event, Generation, HostName, Order, ReleaseId, ServiceName, Timestamp};
-use release::{Release, Status};
+use release::{Release, Status, hosts_that_decide};
 
 use super::gates;
 use super::{
@@ -75,10 +75,16 @@ pub fn evolve(state: &mut State, event: &Event, at: Timestamp) {
             generation,
             digest,
         } => {
+            let goods = state.services.get(service).map(|it| it.goods.clone());
             if let Some(slot) = state.slot_mut(host, service, *generation) {
                 slot.status = SlotStatus::Confirmed { since: at };
                 slot.running = *digest;
                 slot.unhealthy = None;
+                // It comes late to a release that became good without it.
+                let mut goods = goods.into_iter().flatten();
+                if goods.any(|good| good.digest == *digest && slot.confirmed(good.release)) {
+                    slot.add_home(*digest);
+                }
             }
             state.update_baking(service, at);
         }
@@ -284,7 +290,9 @@ fn good(state: &mut State, id: ReleaseId, event: &Event, at: Timestamp) {
     let reached: Vec<HostName> = release.reached().map(|(_, host)| host.clone()).collect();
     for host in reached {
         let slots = state.hosts.get_mut(&host).map(|host| &mut host.slots);
-        if let Some(slot) = slots.and_then(|slots| slots.get_mut(&name)) {
+        let slot = slots.and_then(|slots| slots.get_mut(&name));
+        // A host that the release went on without has not shown that it can live with it.
+        if let Some(slot) = slot.filter(|slot| slot.confirmed(id)) {
             slot.add_home(digest);
         }
     }
@@ -369,13 +377,22 @@ impl State {
             .begun
             .checked_sub(1)
             .and_then(|index| stage.waves.get(index));
+        let slot = |host| self.slot(host, service);
+        let done = |host| slot(host).is_some_and(|slot| slot.confirmed(id));
+        let back = |host| slot(host).is_some_and(|slot| slot.went_back(id));
+        let left_out = stage.waves.iter().take(stage.begun);
+        let left_out = left_out.flat_map(|wave| &wave.hosts).filter(|it| back(it));
+        // Where customers are, a few hosts that went back by themselves keep nobody waiting.
+        let last = self.topology.environments.last();
+        let serves = last.is_some_and(|last| last.name == stage.environment);
+        let allowed = match serves {
+            true => hosts_that_decide(stage.hosts_reached()) - 1,
+            false => 0,
+        };
+        let without = left_out.count() <= allowed;
         let complete = newest.is_some_and(|wave| {
-            wave.hosts.iter().all(|host| {
-                self.slot(host, service).is_some_and(|slot| {
-                    let ours = slot.forward_of(id).is_some();
-                    ours && matches!(slot.status, SlotStatus::Confirmed { .. })
-                })
-            })
+            let mut hosts = wave.hosts.iter();
+            hosts.all(|host| done(host) || without && back(host)) && wave.hosts.iter().any(done)
         });
         if let Some(release) = self.releases.get_mut(&id) {
             release.set_baking(complete, at);

@@ -403,7 +403,7 @@ impl World {
             evolve(&mut state, event, *at);
         }
         assert_eq!(
-            STATE_FORMAT, 2,
+            STATE_FORMAT, 3,
             "old snapshots must not be read by a new meaning"
         );
         let bytes = serde_json::to_vec(&state).unwrap();

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use model::verdict::Evidence;
 use model::{
     Digest, EnvironmentName, Explanation, HostName, ServiceName, TickCounts, Timestamp, Verdict,
 };
@@ -26,6 +27,10 @@ pub struct Judged {
     pub verdict: Verdict,
     /// What it rests on; absent when nothing was counted.
     pub explanation: Option<Explanation>,
+    /// Counts since the newest wave began.
+    pub wave: Evidence,
+    /// The new bundle's counts have stopped: nothing may pass on what was counted before.
+    pub silent: bool,
 }
 
 impl Watch {
@@ -52,12 +57,14 @@ impl Watch {
     pub fn close(&mut self, _state: &State, _now: Timestamp) {}
 
     /// What the judge says of an active release.
-    pub fn judged(&self, _state: &State, _release: &release::Release, _now: Timestamp) -> Judged {
+    pub fn judged(&self, _state: &State, release: &release::Release, _now: Timestamp) -> Judged {
         Judged {
             verdict: Verdict::Insufficient {
                 needs: "counts".into(),
             },
             explanation: None,
+            wave: self.since_wave(release).0,
+            silent: false,
         }
     }
 

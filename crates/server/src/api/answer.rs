@@ -101,6 +101,7 @@ fn status(code: Code) -> StatusCode {
         | Code::BaseMoved
         | Code::Frozen
         | Code::NoApprovalNeeded
+        | Code::NotHeld
         | Code::OwnApproval
         | Code::ApprovalMoved
         | Code::NotAttested

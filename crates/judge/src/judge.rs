@@ -3,25 +3,54 @@
 use model::{Metric, StagePlan};
 use serde::{Deserialize, Serialize};
 
+use crate::dispersion::{Curve, Groups, guard};
+use crate::errors::Errors;
 use crate::history::History;
-use crate::tick::{Sums, Tick};
+use crate::interval::Likelihood;
+use crate::num::{exact, ln, ln_sum};
+use crate::silence::Silence;
+use crate::strata::{Cell, Cells};
+use crate::suspect::suspect;
+use crate::tick::{Side, Sums, Tick};
+
+/// Wrong passes: a wave whose bundle is as bad as the plan's margin passes once in twenty times at most.
+const BETA: f64 = 0.05;
+/// Restarts of the processes are spread over an hour at least, over a day at most.
+const HORIZON_TICKS: (u64, u64) = (3600, 86_400);
+/// Evidence for passing counts for at most so many times what is needed; more would
+/// be credit for a bundle that turns bad.
+const CREDIT: f64 = 2.0;
+/// A wave passes only with one second in so many missing at most, beside the first few.
+const MISSING_ONE_IN: u64 = 20;
+/// Two latency buckets are a doubling: half of ln 2 each.
+const BUCKET: f64 = 0.5 * std::f64::consts::LN_2;
+/// Three seconds may be missing in the shortest wave: a watermark that is waited for.
+const MISSING_MIN: u64 = 3;
+/// Rounding of sums may leave a capped process just below what is needed.
+const ROUNDING: f64 = 1e-9;
 
 /// What the judge is asked to find, and how sure it must be. Shares are 0 to 1, ratios 1 and above.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// `p_new <= ratio * p_old + points` is not harm (rho).
+    #[serde(with = "exact")]
     pub ratio: f64,
     /// See `ratio` (delta).
+    #[serde(with = "exact")]
     pub points: f64,
     /// A new bundle that is slower by so many latency buckets is not harm.
     pub slowdown_buckets: u8,
     /// Probability of ever saying "harm" of a bundle that does none (alpha).
+    #[serde(with = "exact")]
     pub alpha: f64,
     /// A wave passes when `p_new >= pass_ratio * p_old + pass_points` is rejected (rho 1).
+    #[serde(with = "exact")]
     pub pass_ratio: f64,
     /// See `pass_ratio` (delta 1).
+    #[serde(with = "exact")]
     pub pass_points: f64,
     /// Probability of passing a bundle that is as bad as that (beta).
+    #[serde(with = "exact")]
     pub beta: f64,
     /// Ticks over which restarts of the processes are spread.
     pub horizon_ticks: u32,
@@ -31,8 +60,25 @@ pub struct Settings {
 
 impl Settings {
     /// As a plan asks for it; `share` of the plan's false rollbacks are this environment's.
-    pub fn of(_plan: &StagePlan, _share: f64) -> Settings {
-        Settings::default()
+    pub fn of(plan: &StagePlan, share: f64) -> Settings {
+        let judge = &plan.judge;
+        let permille = |value: u32| f64::from(value) / 1000.0;
+        let ratio = 1.0 + permille(judge.tolerated_increase_permille);
+        let points = f64::from(judge.tolerated_points_permille.get()) / 1000.0;
+        let slower = ln(1.0 + permille(judge.tolerated_slowdown_permille));
+        let bakes = plan.bake_max_ms.0 / 1000 * plan.waves.len() as u64;
+        let horizon = bakes.clamp(HORIZON_TICKS.0, HORIZON_TICKS.1);
+        Settings {
+            ratio,
+            points,
+            slowdown_buckets: (slower / BUCKET).round() as u8,
+            alpha: f64::from(judge.false_rollbacks_ppm) / 1e6 * share,
+            // What is tolerated may not be in the way of passing.
+            pass_ratio: (1.0 + permille(judge.pass_increase_permille)).max(ratio),
+            pass_points: (f64::from(plan.failure_budget_permille.get()) / 1000.0).max(points),
+            horizon_ticks: u32::try_from(horizon).unwrap_or(u32::MAX),
+            ..Settings::default()
+        }
     }
 }
 
@@ -46,7 +92,7 @@ impl Default for Settings {
             alpha: 1e-3,
             pass_ratio: 2.0,
             pass_points: 0.0,
-            beta: 0.05,
+            beta: BETA,
             horizon_ticks: 3600,
             weights: vec![
                 (Metric::Errors, 0.35),
@@ -149,43 +195,229 @@ pub struct GaugeWarning {
 #[derive(Debug, Clone)]
 pub struct Judge {
     settings: Settings,
+    errors: Errors,
+    ratio: Likelihood,
+    hosts: Compared,
+    clients: Compared,
+    /// Overdispersion of failing requests, as of the newest second.
+    phi: f64,
+    silence: Silence,
+    total: Cell,
+    wave: Wave,
+    at: u64,
+    /// The next tick is not before this one.
+    next: u64,
+}
+
+/// Groups during the comparison, and what was known of them before.
+#[derive(Debug, Clone)]
+struct Compared {
+    canary: Groups,
+    control: Groups,
+    before: Curve,
+}
+
+/// Since the newest wave began.
+#[derive(Debug, Clone, Copy, Default)]
+struct Wave {
+    from: u64,
+    missing_before: u64,
+    total: Cell,
+}
+
+/// One metric's evidence, before its weight.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    standing: MetricStanding,
+    ln_weight: f64,
+    is_told: bool,
+    is_hard: bool,
 }
 
 impl Judge {
     /// Begins to compare; `history` is what the old bundle did before.
-    pub fn new(settings: &Settings, _history: &History) -> Judge {
+    pub fn new(settings: &Settings, history: &History) -> Judge {
         Judge {
             settings: settings.clone(),
+            errors: Errors::new(settings, history),
+            ratio: Likelihood::new(),
+            hosts: Compared::new(&history.hosts),
+            clients: Compared::new(&history.clients),
+            phi: 1.0,
+            silence: Silence::default(),
+            total: Cell::default(),
+            wave: Wave::default(),
+            at: 0,
+            next: 0,
         }
     }
 
-    /// A new wave begins: [`Standing::wave_canary`] counts from here.
-    pub fn begin_wave(&mut self) {}
+    /// A new wave begins: [`Standing::wave_canary`] counts from here. What was shown before
+    /// counts for no more than what is just enough to pass.
+    pub fn begin_wave(&mut self) {
+        self.wave = Wave {
+            from: self.next,
+            missing_before: self.silence.missing,
+            total: Cell::default(),
+        };
+        self.errors.cap_pass(self.pass_needed());
+    }
 
     /// One second passed. Ticks come in the order of [`Tick::at`]; an older one is not looked at.
-    pub fn observe(&mut self, _tick: &Tick) {}
+    pub fn observe(&mut self, tick: &Tick) {
+        if tick.at < self.next {
+            return;
+        }
+        self.at = tick.at;
+        self.next = tick.at.saturating_add(1);
+        let cells = Cells::of(tick);
+        let total = cells.total();
+        self.silence.observe(tick.at, total);
+        for sums in [&mut self.total, &mut self.wave.total] {
+            sums.canary.add(total.canary);
+            sums.control.add(total.control);
+        }
+        for (_, cell) in cells.each() {
+            self.ratio.observe(cell.canary, cell.control);
+        }
+        self.errors.observe(tick.at, &cells);
+        self.hosts.observe(&tick.hosts);
+        self.clients.observe(&tick.clients);
+        let alpha = self.settings.alpha;
+        self.phi = [&self.hosts, &self.clients]
+            .map(|groups| guard(&groups.control, groups.before.over(self.next), alpha))
+            .into_iter()
+            .fold(1.0, f64::max);
+        self.errors.cap_pass(CREDIT * self.pass_needed());
+    }
 
     /// What is to be said now.
     pub fn standing(&self) -> Standing {
+        let parts = self.parts();
+        let (harm, carrier) = merged(&parts);
+        let word = self.word_of(&parts, harm, carrier);
+        let (stratum, began) = self.errors.carrier();
+        let is_shown = harm > 0.0;
         Standing {
-            word: Word::Wait,
-            harm: 0.0,
-            harm_needed: libm::log(1.0 / self.settings.alpha),
-            pass: 0.0,
-            pass_needed: libm::log(1.0 / self.settings.beta),
-            metrics: Vec::new(),
-            stratum: None,
-            suspect: None,
-            ratio: None,
-            canary: Sums::default(),
-            control: Sums::default(),
-            wave_canary: Sums::default(),
-            wave_control: Sums::default(),
-            at: 0,
-            began: None,
-            missing: 0,
-            silent: 0,
+            word,
+            harm,
+            harm_needed: self.harm_needed(),
+            pass: self.errors.ln_pass(),
+            pass_needed: self.pass_needed(),
+            metrics: parts
+                .iter()
+                .filter(|part| part.is_told)
+                .map(|part| part.standing)
+                .collect(),
+            stratum: stratum.filter(|_| is_shown),
+            suspect: suspect(self.hosts.canary.sums(), self.total),
+            ratio: self.ratio.ratio(self.phi),
+            canary: self.total.canary,
+            control: self.total.control,
+            wave_canary: self.wave.total.canary,
+            wave_control: self.wave.total.control,
+            at: self.at,
+            began: is_shown.then_some(began),
+            missing: self.silence.missing,
+            silent: self.silence.silent(),
             warnings: Vec::new(),
         }
+    }
+
+    /// The word alone, without what explains it.
+    pub fn word(&self) -> Word {
+        let parts = self.parts();
+        let (harm, carrier) = merged(&parts);
+        self.word_of(&parts, harm, carrier)
+    }
+
+    fn word_of(&self, parts: &[Part], harm: f64, carrier: Metric) -> Word {
+        if let Some(hard) = parts.iter().find(|part| part.is_hard) {
+            return Word::RollBack(hard.standing.metric);
+        }
+        if harm >= self.harm_needed() {
+            return Word::RollBack(carrier);
+        }
+        if self.passes(harm) {
+            return Word::Pass;
+        }
+        Word::Wait
+    }
+
+    /// Shown to be good in this wave's eyes, nothing speaks against it, and its counts are there.
+    fn passes(&self, harm: f64) -> bool {
+        let missing = self.silence.missing - self.wave.missing_before;
+        let seconds = self.next.saturating_sub(self.wave.from);
+        self.errors.ln_pass() + ROUNDING >= self.pass_needed()
+            && harm < ln(1.0 / self.settings.beta)
+            && self.wave.total.canary.n > 0
+            && self.silence.silent() == 0
+            && missing <= MISSING_MIN.max(seconds / MISSING_ONE_IN)
+    }
+
+    fn harm_needed(&self) -> f64 {
+        -ln(self.settings.alpha)
+    }
+
+    fn pass_needed(&self) -> f64 {
+        -self.phi * ln(self.settings.beta)
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        let weights = self.settings.weights.iter();
+        weights
+            .map(|(metric, weight)| self.part(*metric, *weight))
+            .collect()
+    }
+
+    fn part(&self, metric: Metric, weight: f64) -> Part {
+        let (ln_m, dispersion, is_told, is_hard) = match metric {
+            Metric::Errors => (
+                self.errors.ln_harm(),
+                self.phi,
+                self.errors.is_told(),
+                false,
+            ),
+            Metric::Latency
+            | Metric::Crashes
+            | Metric::Heartbeats
+            | Metric::Saturation
+            | Metric::Custom => (0.0, 1.0, false, false),
+        };
+        Part {
+            standing: MetricStanding {
+                metric,
+                // Never above the process itself, so that alpha holds whatever phi does.
+                harm: ln_m.min(ln_m / dispersion),
+                dispersion,
+            },
+            ln_weight: ln(weight),
+            is_told,
+            is_hard,
+        }
+    }
+}
+
+/// Evidence of all metrics together, and which has the most of it. A weighted mean is the one
+/// way to merge that is right however metrics hang together, and that loses nothing (Wang 2024).
+fn merged(parts: &[Part]) -> (f64, Metric) {
+    let held = |part: &Part| part.ln_weight + part.standing.harm;
+    let most = parts.iter().max_by(|a, b| held(a).total_cmp(&held(b)));
+    let metric = most.map_or(Metric::Errors, |part| part.standing.metric);
+    (ln_sum(parts.iter().map(held)), metric)
+}
+
+impl Compared {
+    fn new(before: &Curve) -> Compared {
+        Compared {
+            canary: Groups::new(),
+            control: Groups::new(),
+            before: before.clone(),
+        }
+    }
+
+    fn observe(&mut self, ticks: &[crate::tick::GroupTick]) {
+        self.canary.observe(ticks, Side::Canary);
+        self.control.observe(ticks, Side::Control);
     }
 }

@@ -10,19 +10,27 @@
 //! [`Standing`] bit for bit on every machine ([`Record::replay`]); state is of
 //! bounded size.
 
+mod bernoulli;
+mod dispersion;
+mod errors;
 pub mod events;
 pub mod fleet;
 pub mod gauges;
 pub mod history;
+mod interval;
 pub mod judge;
 pub mod latency;
+mod mixture;
 mod num;
 pub mod plan;
 pub mod record;
+mod silence;
+mod strata;
+mod suspect;
 pub mod tick;
 
 pub use fleet::FleetWatch;
 pub use history::{Baseline, History};
-pub use judge::{Judge, MetricStanding, Settings, Standing, Word};
+pub use judge::{GaugeWarning, Judge, MetricStanding, Ratio, Settings, Standing, Word};
 pub use record::Record;
 pub use tick::{Side, Sums, Tick};

@@ -39,6 +39,31 @@ pub(crate) fn kl(p: f64, q: f64) -> f64 {
     part(p, q) + part(1.0 - p, 1.0 - q)
 }
 
+/// Upper tail of the error function.
+pub(crate) fn erfc(x: f64) -> f64 {
+    libm::erfc(x)
+}
+
+/// Arc tangent.
+pub(crate) fn atan(x: f64) -> f64 {
+    libm::atan(x)
+}
+
+/// Numbers in a record, as the shortest text that means exactly them: a JSON reader
+/// may be one bit off with a long decimal fraction, the standard library's is not.
+pub(crate) mod exact {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(crate) fn serialize<S: Serializer>(x: &f64, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(x)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+        let text = String::deserialize(from)?;
+        text.parse().map_err(D::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

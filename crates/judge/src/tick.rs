@@ -49,6 +49,14 @@ pub struct Sums {
     pub e: u64,
 }
 
+impl Sums {
+    /// Stops at the largest number rather than begin anew.
+    pub(crate) fn add(&mut self, more: Sums) {
+        self.n = self.n.saturating_add(more.n);
+        self.e = self.e.saturating_add(more.e.min(more.n));
+    }
+}
+
 /// One stratum (class of endpoint and zone) in one second.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct StratumTick {

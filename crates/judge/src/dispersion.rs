@@ -1,0 +1,332 @@
+//! How much more hosts (or tenants) differ than chance would have them: phi.
+//!
+//! Requests of one host share its fate, so many requests on few hosts say less than
+//! as many independent ones. Evidence is divided by phi, the quasi-likelihood's
+//! scaling, measured on the old bundle's groups during the comparison and before it.
+//!
+//! Invariant: phi is at least 1, so it only ever lowers evidence; with fewer than two
+//! groups, or without failures, it is 1.
+
+use serde::{Deserialize, Serialize};
+
+use crate::num::{atan, erfc};
+use crate::tick::{GROUPS_MAX, GroupTick, Side, Sums};
+
+/// Windows before the release begin at this many seconds and double.
+const WINDOW_TICKS: u32 = 10;
+/// Lengths of windows: the longest is 10 * 2^9 s, well over an hour.
+const LEVELS: usize = 10;
+/// A window's mean forgets what is older than so many windows.
+const WINDOWS_REMEMBERED: u32 = 64;
+/// Groups with less than this share of the average group's requests are looked at
+/// together: one failure among three requests says nothing about a host.
+const SMALL_GROUP: f64 = 0.25;
+/// The estimate is multiplied with this beside the quantiles' ratio, because hosts' shares
+/// are not normally distributed; found by simulating unequal hosts and bursts.
+const MARGIN: f64 = 1.25;
+/// Student's t for two or three groups would let nothing through, not even an outage. What
+/// differs by more than the square root of this on one host in a thousand is no longer chance.
+const KAPPA_MAX: f64 = 16.0;
+
+/// Counts by group.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Groups([Sums; GROUPS_MAX]);
+
+impl Groups {
+    pub(crate) fn new() -> Groups {
+        Groups([Sums::default(); GROUPS_MAX])
+    }
+
+    pub(crate) fn observe(&mut self, ticks: &[GroupTick], side: Side) {
+        for tick in ticks.iter().filter(|tick| tick.side == side) {
+            if let Some(sums) = self.0.get_mut(usize::from(tick.group)) {
+                sums.add(tick.sums);
+            }
+        }
+    }
+
+    /// The groups' counts, in order.
+    pub(crate) fn sums(&self) -> &[Sums] {
+        &self.0
+    }
+}
+
+/// An estimate of phi, and from how many groups.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Pearson {
+    #[serde(with = "crate::num::exact")]
+    pub(crate) phi: f64,
+    groups: u32,
+}
+
+/// Pearson's statistic over its degrees of freedom.
+fn pearson(groups: impl Iterator<Item = Sums> + Clone) -> Option<Pearson> {
+    let (mut n, mut e, mut count) = (0.0, 0.0, 0.0);
+    for sums in groups.clone().filter(|sums| sums.n > 0) {
+        n += sums.n as f64;
+        e += sums.e as f64;
+        count += 1.0;
+    }
+    if count < 2.0 || e == 0.0 || e >= n {
+        return None;
+    }
+    let share = e / n;
+    let small = SMALL_GROUP * n / count;
+    let (mut phi, mut used) = (0.0, 0_u32);
+    let mut rest = (0.0, 0.0);
+    let mut add = |n: f64, e: f64| {
+        let expected = n * share;
+        phi += (e - expected) * (e - expected) / expected;
+        used += 1;
+    };
+    for sums in groups.filter(|sums| sums.n > 0) {
+        let (n, e) = (sums.n as f64, sums.e as f64);
+        if n < small {
+            rest = (rest.0 + n, rest.1 + e);
+        } else {
+            add(n, e);
+        }
+    }
+    if rest.0 >= small {
+        add(rest.0, rest.1);
+    }
+    (used >= 2).then(|| Pearson {
+        phi: phi / f64::from(used - 1),
+        groups: used,
+    })
+}
+
+/// Dispersion over windows of growing length, while nothing is released.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Curve {
+    levels: Vec<Level>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Level {
+    /// The window that is being filled: group and its counts.
+    window: Vec<(u8, Sums)>,
+    /// Seconds in it.
+    ticks: u32,
+    /// Mean over the windows that are full, and the last one's number of groups.
+    seen: Pearson,
+    /// How many are full.
+    windows: u32,
+}
+
+impl Curve {
+    pub(crate) fn observe(&mut self, ticks: &[GroupTick]) {
+        if self.levels.is_empty() && !ticks.is_empty() {
+            self.levels.push(Level::default());
+        }
+        let Some(first) = self.levels.first_mut() else {
+            return;
+        };
+        for tick in ticks.iter().filter(|tick| tick.side == Side::Control) {
+            first.add(tick.group, tick.sums);
+        }
+        first.ticks += 1;
+        for at in 0..LEVELS {
+            let Some(level) = self.levels.get_mut(at) else {
+                return;
+            };
+            if level.ticks < WINDOW_TICKS << at {
+                return;
+            }
+            let full = level.close();
+            if at + 1 < LEVELS {
+                if self.levels.len() == at + 1 {
+                    self.levels.push(Level::default());
+                }
+                let longer = &mut self.levels[at + 1];
+                longer.ticks += WINDOW_TICKS << at;
+                for (group, sums) in full {
+                    longer.add(group, sums);
+                }
+            }
+        }
+    }
+
+    /// Over a window of at least this length, or the longest that was seen.
+    pub(crate) fn over(&self, seconds: u64) -> Option<Pearson> {
+        let mut over = None;
+        for (at, level) in self.levels.iter().enumerate() {
+            if level.windows > 0 {
+                over = Some(level.seen);
+            }
+            if u64::from(WINDOW_TICKS << at) >= seconds {
+                break;
+            }
+        }
+        over
+    }
+}
+
+impl Level {
+    fn add(&mut self, group: u8, sums: Sums) {
+        match self.window.binary_search_by_key(&group, |known| known.0) {
+            Ok(at) => self.window[at].1.add(sums),
+            Err(at) if usize::from(group) < GROUPS_MAX => self.window.insert(at, (group, sums)),
+            Err(_) => {}
+        }
+    }
+
+    fn close(&mut self) -> Vec<(u8, Sums)> {
+        self.ticks = 0;
+        let full = std::mem::take(&mut self.window);
+        if let Some(seen) = pearson(full.iter().map(|group| group.1)) {
+            self.windows = (self.windows + 1).min(WINDOWS_REMEMBERED);
+            self.seen.phi += (seen.phi - self.seen.phi) / f64::from(self.windows);
+            self.seen.groups = seen.groups;
+        }
+        full
+    }
+}
+
+/// What evidence is divided by: the larger of what is seen now and what was seen before,
+/// made safe for the number of groups; 1 as long as chance alone explains it.
+pub(crate) fn guard(now: &Groups, before: Option<Pearson>, alpha: f64) -> f64 {
+    let now = pearson(now.sums().iter().copied());
+    let Some(seen) = now.or(before) else {
+        return 1.0;
+    };
+    let phi = before.map_or(seen.phi, |before| before.phi.max(seen.phi));
+    let freedom = seen.groups.saturating_sub(1).max(1);
+    if phi <= 1.0 + 2.0 * (2.0 / f64::from(freedom)).sqrt() {
+        return 1.0;
+    }
+    let quantiles = student(freedom, alpha) / normal(alpha);
+    (phi * MARGIN * (quantiles * quantiles).min(KAPPA_MAX)).max(1.0)
+}
+
+/// Where Student's distribution has `alpha` above it.
+fn student(freedom: u32, alpha: f64) -> f64 {
+    falling(|t| student_above(freedom, t), alpha, 1e6)
+}
+
+/// Where the normal distribution has `alpha` above it.
+fn normal(alpha: f64) -> f64 {
+    falling(
+        |z| 0.5 * erfc(z * std::f64::consts::FRAC_1_SQRT_2),
+        alpha,
+        40.0,
+    )
+}
+
+/// Where a falling function goes through `level`, from 0 to `top`.
+fn falling(above: impl Fn(f64) -> f64, level: f64, top: f64) -> f64 {
+    let (mut low, mut high) = (0.0, top);
+    // From a million down to the fifth digit.
+    for _ in 0..45 {
+        let middle = 0.5 * (low + high);
+        if above(middle) > level {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    high
+}
+
+/// Upper tail of Student's distribution (Abramowitz & Stegun 26.7.3 and 26.7.4).
+fn student_above(freedom: u32, t: f64) -> f64 {
+    let n = f64::from(freedom);
+    let cos2 = n / (n + t * t);
+    let sin = t / (n + t * t).sqrt();
+    let is_odd = freedom % 2 == 1;
+    let mut term = if is_odd { cos2.sqrt() } else { 1.0 };
+    let mut sum = 0.0;
+    let mut j = if is_odd { 2.0 } else { 1.0 };
+    while j < n {
+        sum += term;
+        term *= cos2 * j / (j + 1.0);
+        j += 2.0;
+    }
+    let within = if is_odd {
+        (atan(t / n.sqrt()) + sin * sum) * std::f64::consts::FRAC_2_PI
+    } else {
+        sin * sum
+    };
+    0.5 * (1.0 - within)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_those_of_the_tables() {
+        let near = |found: f64, want: f64| assert!((found / want - 1.0).abs() < 1e-3, "{found}");
+        near(normal(0.001), 3.0902);
+        near(student(1, 0.001), 318.31);
+        near(student(2, 0.001), 22.327);
+        near(student(3, 0.001), 10.215);
+        near(student(4, 0.001), 7.173);
+        near(student(13, 0.001), 3.852);
+        near(student(30, 0.001), 3.385);
+        near(student(63, 0.05), 1.6694);
+    }
+
+    fn groups(of: &[(u64, u64)]) -> Groups {
+        let mut groups = Groups::new();
+        let ticks = of.iter().zip(0..).map(|((e, n), group)| GroupTick {
+            group,
+            side: Side::Control,
+            sums: Sums { n: *n, e: *e },
+        });
+        groups.observe(&ticks.collect::<Vec<_>>(), Side::Control);
+        groups
+    }
+
+    #[test]
+    fn equal_groups_scale_nothing_and_unequal_ones_do() {
+        let even = groups(&[(9, 1000), (11, 1000), (10, 1000), (8, 1000), (12, 1000)]);
+        assert_eq!(guard(&even, None, 1e-3), 1.0);
+        let uneven = groups(&[(2, 1000), (30, 1000), (5, 1000), (3, 1000), (10, 1000)]);
+        assert!(guard(&uneven, None, 1e-3) > 15.0);
+        // What was seen before a release counts as much.
+        let before = Pearson {
+            phi: 6.0,
+            groups: 5,
+        };
+        assert!(guard(&even, Some(before), 1e-3) > 6.0);
+        assert!(guard(&Groups::new(), Some(before), 1e-3) > 6.0);
+    }
+
+    #[test]
+    fn one_failure_of_a_tiny_group_is_no_dispersion() {
+        let tiny = groups(&[
+            (10, 1000),
+            (10, 1000),
+            (1, 3),
+            (9, 1000),
+            (11, 1000),
+            (0, 2),
+        ]);
+        assert_eq!(guard(&tiny, None, 1e-3), 1.0);
+        assert_eq!(guard(&groups(&[(10, 1000)]), None, 1e-3), 1.0);
+        assert_eq!(guard(&groups(&[(0, 1000), (0, 900)]), None, 1e-3), 1.0);
+    }
+
+    #[test]
+    fn the_curve_grows_with_the_window_when_hosts_differ_for_good() {
+        let mut curve = Curve::default();
+        for _ in 0..1300 {
+            let tick = |group: u8| GroupTick {
+                group,
+                side: Side::Control,
+                sums: Sums {
+                    n: 100,
+                    e: 1 + u64::from(group % 2),
+                },
+            };
+            curve.observe(&(0..10).map(tick).collect::<Vec<_>>());
+        }
+        let phi = |seconds| curve.over(seconds).unwrap().phi;
+        assert!(phi(1000) > 50.0 * phi(10), "{curve:?}");
+        assert!(phi(10) > 1.0);
+        // Longer than what was seen: the longest that was.
+        assert_eq!(phi(100_000), phi(1280));
+        assert_eq!(Curve::default().over(10), None);
+    }
+}

@@ -1,0 +1,224 @@
+//! Failing requests: evidence that the new bundle fails more often, and evidence
+//! that it does not fail more often than a wave may pass with.
+//!
+//! Harm is looked for twice: over all strata together, which finds what hurts
+//! everywhere, and in each, which finds what hurts in one place. Strata are
+//! compared each with itself, so a change of traffic between them is no harm.
+//!
+//! Invariant: bets rest on earlier seconds only.
+
+use crate::bernoulli::{Bet, Line};
+use crate::history::{History, Rate};
+use crate::judge::Settings;
+use crate::mixture::{Ladder, Wealth};
+use crate::num::{ln, ln_add, ln_sum};
+use crate::strata::{Cell, Cells};
+use crate::tick::STRATA_MAX;
+
+/// Sizes of effect.
+const SIZES: usize = 8;
+/// How many times the tolerated share a component bets on: from a quarter more up to
+/// "everything fails", in steps that lose little between two of them.
+const TIMES: [f64; SIZES] = [1.25, 1.6, 2.2, 3.5, 7.0, 15.0, 50.0, 1e4];
+/// Small effects are more frequent, and cost the most requests.
+const WEIGHTS: [f64; SIZES] = [0.12, 0.16, 0.18, 0.15, 0.13, 0.10, 0.08, 0.08];
+/// Seconds between restarts: a larger effect is found sooner, so its start must be hit better.
+const SPACINGS: [u32; SIZES] = [120, 60, 60, 30, 15, 10, 3, 1];
+/// A component never bets that more fail: the rest must stay possible.
+const SHARE_MAX: f64 = 0.97;
+/// A healthy bundle fails as often as the old one, or somewhat less or more.
+const HEALTHY_TIMES: [f64; 3] = [0.8, 1.0, 1.2];
+
+/// The comparison of failing requests.
+#[derive(Debug, Clone)]
+pub(crate) struct Errors {
+    harm_line: Line,
+    pass_line: Line,
+    ladder: Ladder<SIZES>,
+    rates: [Rate; STRATA_MAX],
+    strata: Vec<Stratum>,
+    joint: Wealth<SIZES>,
+    /// Logarithms of what each bet on health became.
+    healthy: [f64; HEALTHY_TIMES.len()],
+    is_told: bool,
+}
+
+/// One stratum's own process.
+#[derive(Debug, Clone)]
+pub(crate) struct Stratum {
+    number: u8,
+    /// Logarithm of its part of the strata's common capital.
+    ln_stake: f64,
+    wealth: Wealth<SIZES>,
+}
+
+impl Errors {
+    pub(crate) fn new(settings: &Settings, history: &History) -> Errors {
+        let ladder = Ladder::new(WEIGHTS, SPACINGS, settings.horizon_ticks);
+        let mut rates = [Rate::default(); STRATA_MAX];
+        for (rate, known) in rates.iter_mut().zip(&history.rates) {
+            *rate = *known;
+        }
+        Errors {
+            harm_line: Line {
+                ratio: settings.ratio,
+                points: settings.points,
+            },
+            pass_line: Line {
+                ratio: settings.pass_ratio,
+                points: settings.pass_points,
+            },
+            joint: Wealth::new(&ladder),
+            ladder,
+            rates,
+            strata: Vec::new(),
+            healthy: [0.0; HEALTHY_TIMES.len()],
+            is_told: false,
+        }
+    }
+
+    pub(crate) fn observe(&mut self, at: u64, cells: &Cells) {
+        for (number, cell) in cells.each() {
+            if cell.canary.n > 0 && cell.control.n > 0 {
+                self.enter(number);
+            }
+        }
+        let all = Rate::sum(&self.rates);
+        let mut together = [0.0; SIZES];
+        for (number, cell) in cells.each() {
+            let usual = self.rates[number].share(all);
+            self.bet_on_health(usual, cell);
+            if cell.canary.n > 0 && cell.control.n > 0 {
+                self.is_told = true;
+                let ln_e = self.bet_on_harm(usual, cell);
+                for (sum, ln_e) in together.iter_mut().zip(ln_e) {
+                    *sum += ln_e;
+                }
+                if let Some(stratum) = self.strata.iter_mut().find(|it| it.is(number)) {
+                    stratum.wealth.bet(&self.ladder, at, &ln_e);
+                }
+            }
+            self.rates[number].observe(cell.control);
+        }
+        self.joint.bet(&self.ladder, at, &together);
+    }
+
+    fn bet_on_harm(&self, usual: f64, cell: &Cell) -> [f64; SIZES] {
+        let tolerated = self.harm_line.at(usual);
+        TIMES.map(|times| {
+            let canary = (times * tolerated).min(SHARE_MAX);
+            if canary <= tolerated {
+                return 0.0;
+            }
+            let bet = Bet {
+                canary,
+                control: usual,
+            };
+            self.harm_line.ln_e(bet, cell.canary, cell.control)
+        })
+    }
+
+    /// What a control that fails for the most part says about a ratio is no reason to
+    /// go on: such a second may lower the evidence and not raise it.
+    fn bet_on_health(&mut self, usual: f64, cell: &Cell) {
+        let is_outage = cell.control.e > cell.control.n / 2;
+        let border = self.pass_line.at(usual);
+        for (healthy, times) in self.healthy.iter_mut().zip(HEALTHY_TIMES) {
+            let canary = times * usual;
+            if canary < border.min(1.0) {
+                let bet = Bet {
+                    canary,
+                    control: usual,
+                };
+                let ln_e = self.pass_line.ln_e(bet, cell.canary, cell.control);
+                *healthy += if is_outage { ln_e.min(0.0) } else { ln_e };
+            }
+        }
+    }
+
+    /// A new stratum gets an equal part of what all have together by then: capital is
+    /// only moved, and before the bets for which it is used, so the sum stays an e-process.
+    fn enter(&mut self, number: usize) {
+        let Err(place) = self
+            .strata
+            .binary_search_by_key(&number, |it| usize::from(it.number))
+        else {
+            return;
+        };
+        let before = self.strata.len() as f64;
+        let common = if self.strata.is_empty() {
+            0.0
+        } else {
+            self.ln_apart()
+        };
+        for stratum in &mut self.strata {
+            stratum.ln_stake += ln(before / (before + 1.0));
+        }
+        let stratum = Stratum {
+            number: u8::try_from(number).unwrap_or(u8::MAX),
+            ln_stake: common - ln(before + 1.0),
+            wealth: Wealth::new(&self.ladder),
+        };
+        self.strata.insert(place, stratum);
+    }
+
+    /// Evidence for harm: half of all strata together, half of each apart.
+    pub(crate) fn ln_harm(&self) -> f64 {
+        let apart = if self.strata.is_empty() {
+            0.0
+        } else {
+            self.ln_apart()
+        };
+        ln_add(self.joint.ln_m(&self.ladder), apart) - std::f64::consts::LN_2
+    }
+
+    fn ln_apart(&self) -> f64 {
+        ln_sum(
+            self.strata
+                .iter()
+                .map(|it| it.ln_stake + it.wealth.ln_m(&self.ladder)),
+        )
+    }
+
+    /// Evidence that a wave may pass.
+    pub(crate) fn ln_pass(&self) -> f64 {
+        ln_sum(self.healthy.iter().copied()) - ln(HEALTHY_TIMES.len() as f64)
+    }
+
+    /// Forgets evidence for passing beyond `most`, so that what was good long ago is no
+    /// credit. A process that gives wealth away keeps its guarantee.
+    pub(crate) fn cap_pass(&mut self, most: f64) {
+        let beyond = self.ln_pass() - most;
+        if beyond > 0.0 {
+            for healthy in &mut self.healthy {
+                *healthy -= beyond;
+            }
+        }
+    }
+
+    /// The stratum with more evidence than all together, and since when there is harm.
+    pub(crate) fn carrier(&self) -> (Option<u8>, u64) {
+        let joint = self.joint.ln_m(&self.ladder);
+        let strongest = self
+            .strata
+            .iter()
+            .map(|it| (it.wealth.ln_m(&self.ladder), it))
+            .max_by(|a, b| a.0.total_cmp(&b.0));
+        match strongest {
+            Some((ln_m, stratum)) if ln_m > joint && self.strata.len() > 1 => {
+                (Some(stratum.number), stratum.wealth.began(&self.ladder))
+            }
+            Some(_) | None => (None, self.joint.began(&self.ladder)),
+        }
+    }
+
+    pub(crate) fn is_told(&self) -> bool {
+        self.is_told
+    }
+}
+
+impl Stratum {
+    fn is(&self, number: usize) -> bool {
+        usize::from(self.number) == number
+    }
+}

@@ -12,7 +12,7 @@
 //! projection's Karush–Kuhn–Tucker conditions). By the inequality of means only the
 //! mean share within a second matters, so requests may be unequal.
 
-use crate::num::ln;
+use crate::num::{ln, ln_1p};
 use crate::tick::Sums;
 
 /// Newton's method is bracketed, so it ends by bisection at the latest; it takes five or six steps.
@@ -126,7 +126,7 @@ fn side(bet: f64, null: f64, sums: Sums) -> f64 {
         ln_e += failed as f64 * ln(bet / null);
     }
     if fine > 0 {
-        ln_e += fine as f64 * ln((1.0 - bet) / (1.0 - null));
+        ln_e += fine as f64 * ln_1p((null - bet) / (1.0 - null));
     }
     ln_e
 }

@@ -30,24 +30,33 @@ const KAPPA_MAX: f64 = 16.0;
 
 /// Counts by group.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Groups([Sums; GROUPS_MAX]);
+pub(crate) struct Groups {
+    sums: [Sums; GROUPS_MAX],
+    /// One more than the highest number that was told.
+    used: usize,
+}
 
 impl Groups {
     pub(crate) fn new() -> Groups {
-        Groups([Sums::default(); GROUPS_MAX])
+        Groups {
+            sums: [Sums::default(); GROUPS_MAX],
+            used: 0,
+        }
     }
 
     pub(crate) fn observe(&mut self, ticks: &[GroupTick], side: Side) {
         for tick in ticks.iter().filter(|tick| tick.side == side) {
-            if let Some(sums) = self.0.get_mut(usize::from(tick.group)) {
+            let group = usize::from(tick.group);
+            if let Some(sums) = self.sums.get_mut(group) {
                 sums.add(tick.sums);
+                self.used = self.used.max(group + 1);
             }
         }
     }
 
     /// The groups' counts, in order.
     pub(crate) fn sums(&self) -> &[Sums] {
-        &self.0
+        &self.sums[..self.used]
     }
 }
 

@@ -188,6 +188,10 @@ impl Errors {
     /// Forgets evidence for passing beyond `most`, so that what was good long ago is no
     /// credit. A process that gives wealth away keeps its guarantee.
     pub(crate) fn cap_pass(&mut self, most: f64) {
+        // The mean is at most the largest.
+        if self.healthy.iter().all(|healthy| *healthy <= most) {
+            return;
+        }
         let beyond = self.ln_pass() - most;
         if beyond > 0.0 {
             for healthy in &mut self.healthy {

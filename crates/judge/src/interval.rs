@@ -21,14 +21,24 @@ const POINTS: usize = 29;
 const STEP: f64 = 0.346_573_590_279_972_65;
 /// The point where the ratio is 1.
 const ONE: usize = 8;
+/// Products stay below `e` to this power, far from where numbers end (709).
+const LN_PRODUCT_MAX: f64 = 600.0;
 /// ln(1 / 0.025): 95 % for both bounds together.
 const LN_OUTSIDE: f64 = 3.688_879_454_113_936;
 
 /// What is known of the ratio.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Likelihood {
-    ln_l: [f64; POINTS],
     ratios: [f64; POINTS],
+    /// Product of `(1 + ratio * n_c / n_b)^failures` over the latest seconds. A logarithm for
+    /// each point and second would cost more than all bets together.
+    product: [f64; POINTS],
+    /// Logarithm of the product at the largest ratio, which is the largest.
+    ln_largest: f64,
+    /// Logarithms of the products before.
+    ln_before: [f64; POINTS],
+    /// The canary's failures.
+    failed: f64,
     /// Mantel and Haenszel's sums: the estimate is not moved by a change of traffic between strata.
     canary: f64,
     control: f64,
@@ -41,8 +51,11 @@ impl Likelihood {
             *ratio = exp(ln_ratio(i));
         }
         Likelihood {
-            ln_l: [0.0; POINTS],
             ratios,
+            product: [1.0; POINTS],
+            ln_largest: 0.0,
+            ln_before: [0.0; POINTS],
+            failed: 0.0,
             canary: 0.0,
             control: 0.0,
         }
@@ -57,10 +70,52 @@ impl Likelihood {
         }
         self.canary += e_c * n_b / (n_c + n_b);
         self.control += e_b * n_c / (n_c + n_b);
-        let share = n_c / n_b;
-        for i in 0..POINTS {
-            self.ln_l[i] += e_c * ln_ratio(i) - (e_c + e_b) * ln(1.0 + self.ratios[i] * share);
+        self.failed += e_c;
+        let bases = self.ratios.map(|ratio| 1.0 + ratio * (n_c / n_b));
+        let ln_largest = (e_c + e_b) * ln(bases[POINTS - 1]);
+        if self.ln_largest + ln_largest > LN_PRODUCT_MAX {
+            self.flush();
         }
+        if ln_largest > LN_PRODUCT_MAX {
+            for (before, base) in self.ln_before.iter_mut().zip(bases) {
+                *before += (e_c + e_b) * ln(base);
+            }
+        } else {
+            self.ln_largest += ln_largest;
+            self.multiply(bases, canary.e.saturating_add(control.e));
+        }
+    }
+
+    /// Multiplies with powers of the bases, by squaring.
+    fn multiply(&mut self, mut bases: [f64; POINTS], mut power: u64) {
+        while power > 0 {
+            if power % 2 == 1 {
+                for (product, base) in self.product.iter_mut().zip(bases) {
+                    *product *= base;
+                }
+            }
+            power /= 2;
+            if power > 0 {
+                bases = bases.map(|base| base * base);
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        for (before, product) in self.ln_before.iter_mut().zip(&mut self.product) {
+            *before += ln(*product);
+            *product = 1.0;
+        }
+        self.ln_largest = 0.0;
+    }
+
+    /// Logarithm of each ratio's likelihood, but for what is the same for all.
+    fn ln_l(&self) -> Course {
+        let mut ln_l = [0.0; POINTS];
+        for (i, ln_l) in ln_l.iter_mut().enumerate() {
+            *ln_l = self.failed * ln_ratio(i) - self.ln_before[i] - ln(self.product[i]);
+        }
+        Course { ln_l }
     }
 
     /// `dispersion`: how much less the failures say than independent ones would.
@@ -70,31 +125,34 @@ impl Likelihood {
         }
         let estimate = (self.control > 0.0).then(|| self.canary / self.control);
         let outside = LN_OUTSIDE * dispersion;
-        let low = self.bound(outside, (0..POINTS).rev(), |i| i + 1 < POINTS);
-        let high = self.bound(outside, 0..POINTS, |i| i > 0);
+        let course = self.ln_l();
+        let low = course.bound(outside, (0..POINTS).rev());
+        let high = course.bound(outside, 0..POINTS);
         Some(Ratio {
             estimate,
             low: low.map_or(0.0, |x| exp(x).min(estimate.unwrap_or(f64::INFINITY))),
             high: high.map_or(f64::INFINITY, |x| exp(x).max(estimate.unwrap_or(0.0))),
         })
     }
+}
 
+/// The likelihood over the grid.
+struct Course {
+    ln_l: [f64; POINTS],
+}
+
+impl Course {
     /// Goes over the grid from the far end and puts together what lies beyond each
     /// point. The bound is at the first point that is outside, or between it and the
     /// one before, over which what lies beyond is the same.
-    fn bound(
-        &self,
-        outside: f64,
-        points: impl Iterator<Item = usize>,
-        has_beyond: impl Fn(usize) -> bool,
-    ) -> Option<f64> {
+    fn bound(&self, outside: f64, points: impl Iterator<Item = usize>) -> Option<f64> {
         let top = self.ln_l.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let (mut beyond, mut count, mut before) = (0.0, 0.0, None);
         for i in points {
-            if has_beyond(i) {
+            if let Some(before) = before {
                 let border = top + ln(beyond / count) - outside;
                 if self.ln_l[i] <= border {
-                    return Some(before.map_or(ln_ratio(i), |j| self.crossing(i, j, border)));
+                    return Some(self.crossing(i, before, border));
                 }
             }
             beyond += exp(self.ln_l[i] - top);
@@ -175,6 +233,23 @@ mod tests {
             "{some:?} {more:?}"
         );
         assert!(more.low > 1.2 && more.high < 2.8, "{more:?}");
+    }
+
+    #[test]
+    fn many_failures_in_one_second_are_as_many_in_single_seconds() {
+        let mut single = Likelihood::new();
+        for _ in 0..1000 {
+            single.observe(Sums { n: 5, e: 1 }, Sums { n: 50, e: 2 });
+        }
+        let mut at_once = Likelihood::new();
+        at_once.observe(Sums { n: 5000, e: 1000 }, Sums { n: 50_000, e: 2000 });
+        let (single, at_once) = (single.ratio(1.0).unwrap(), at_once.ratio(1.0).unwrap());
+        assert!(
+            (single.low - at_once.low).abs() < 1e-6,
+            "{single:?} {at_once:?}"
+        );
+        assert!((single.high - at_once.high).abs() < 1e-6);
+        assert!(single.low > 4.0 && single.high < 6.1, "{single:?}");
     }
 
     #[test]

@@ -11,13 +11,14 @@ use crate::tick::Sums;
 pub(crate) fn suspect(canary: &[Sums], total: Cell) -> Option<u8> {
     let mut weakest = excess(total.canary, total.control);
     let mut suspect = None;
-    for (group, sums) in (0u8..).zip(canary) {
+    let failing = (0u8..).zip(canary).filter(|(_, sums)| sums.e > 0);
+    for (group, sums) in failing {
         let rest = Sums {
             n: total.canary.n.saturating_sub(sums.n),
             e: total.canary.e.saturating_sub(sums.e),
         };
         let without = excess(rest, total.control);
-        if sums.e > 0 && without < weakest {
+        if without < weakest {
             weakest = without;
             suspect = Some(group);
         }

@@ -435,7 +435,7 @@ fn left(state: &State, slot: &Slot) -> Option<Digest> {
 }
 
 /// The bundle on its way here, and its share of traffic once it has hosts.
-fn canary(
+pub(crate) fn canary(
     state: &State,
     environment: &EnvironmentName,
     service: &ServiceName,

@@ -24,9 +24,9 @@ const SMALL_GROUP: f64 = 0.25;
 /// The estimate is multiplied with this beside the quantiles' ratio, because hosts' shares
 /// are not normally distributed; found by simulating unequal hosts and bursts.
 const MARGIN: f64 = 1.25;
-/// Student's t for two or three groups would let nothing through, not even an outage. What
-/// differs by more than the square root of this on one host in a thousand is no longer chance.
-const KAPPA_MAX: f64 = 16.0;
+/// The quantiles' ratio is exact from five groups on. For fewer, Student's distribution
+/// allows for hosts that differ a thousandfold, and nothing would ever be found.
+const KAPPA_MAX: f64 = 6.0;
 
 /// Counts by group.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,11 +61,19 @@ impl Groups {
 }
 
 /// An estimate of phi, and from how many groups.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Pearson {
     #[serde(with = "crate::num::exact")]
     pub(crate) phi: f64,
+    /// At least two.
     groups: u32,
+}
+
+/// An estimate from windows before the comparison.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Before {
+    pub(crate) seen: Pearson,
+    windows: u32,
 }
 
 /// Pearson's statistic over its degrees of freedom.
@@ -118,7 +126,7 @@ struct Level {
     /// Seconds in it.
     ticks: u32,
     /// Mean over the windows that are full, and the last one's number of groups.
-    seen: Pearson,
+    seen: Option<Pearson>,
     /// How many are full.
     windows: u32,
 }
@@ -157,11 +165,12 @@ impl Curve {
     }
 
     /// Over a window of at least this length, or the longest that was seen.
-    pub(crate) fn over(&self, seconds: u64) -> Option<Pearson> {
+    pub(crate) fn over(&self, seconds: u64) -> Option<Before> {
         let mut over = None;
         for (at, level) in self.levels.iter().enumerate() {
-            if level.windows > 0 {
-                over = Some(level.seen);
+            if let Some(seen) = level.seen {
+                let windows = level.windows;
+                over = Some(Before { seen, windows });
             }
             if u64::from(WINDOW_TICKS << at) >= seconds {
                 break;
@@ -185,8 +194,11 @@ impl Level {
         let full = std::mem::take(&mut self.window);
         if let Some(seen) = pearson(full.iter().map(|group| group.1)) {
             self.windows = (self.windows + 1).min(WINDOWS_REMEMBERED);
-            self.seen.phi += (seen.phi - self.seen.phi) / f64::from(self.windows);
-            self.seen.groups = seen.groups;
+            let mean = self.seen.map_or(0.0, |before| before.phi);
+            self.seen = Some(Pearson {
+                phi: mean + (seen.phi - mean) / f64::from(self.windows),
+                groups: seen.groups,
+            });
         }
         full
     }
@@ -194,18 +206,21 @@ impl Level {
 
 /// What evidence is divided by: the larger of what is seen now and what was seen before,
 /// made safe for the number of groups; 1 as long as chance alone explains it.
-pub(crate) fn guard(now: &Groups, before: Option<Pearson>, alpha: f64) -> f64 {
+pub(crate) fn guard(now: &Groups, before: Option<Before>, alpha: f64) -> f64 {
     let now = pearson(now.sums().iter().copied());
-    let Some(seen) = now.or(before) else {
-        return 1.0;
-    };
-    let phi = before.map_or(seen.phi, |before| before.phi.max(seen.phi));
-    let freedom = seen.groups.saturating_sub(1).max(1);
-    if phi <= 1.0 + 2.0 * (2.0 / f64::from(freedom)).sqrt() {
+    let now = now.map_or(1.0, |seen| safe(seen, 1, alpha));
+    let before = before.map_or(1.0, |it| safe(it.seen, it.windows, alpha));
+    now.max(before)
+}
+
+/// One estimate, the mean over so many windows, with the margin for what it may be off.
+fn safe(seen: Pearson, windows: u32, alpha: f64) -> f64 {
+    let freedom = seen.groups - 1;
+    if seen.phi <= 1.0 + 2.0 * (2.0 / f64::from(freedom)).sqrt() {
         return 1.0;
     }
-    let quantiles = student(freedom, alpha) / normal(alpha);
-    (phi * MARGIN * (quantiles * quantiles).min(KAPPA_MAX)).max(1.0)
+    let quantiles = student(freedom * windows, alpha) / normal(alpha);
+    (seen.phi * MARGIN * (quantiles * quantiles).min(KAPPA_MAX)).max(1.0)
 }
 
 /// Where Student's distribution has `alpha` above it.
@@ -294,9 +309,12 @@ mod tests {
         let uneven = groups(&[(2, 1000), (30, 1000), (5, 1000), (3, 1000), (10, 1000)]);
         assert!(guard(&uneven, None, 1e-3) > 15.0);
         // What was seen before a release counts as much.
-        let before = Pearson {
-            phi: 6.0,
-            groups: 5,
+        let before = Before {
+            seen: Pearson {
+                phi: 6.0,
+                groups: 5,
+            },
+            windows: 10,
         };
         assert!(guard(&even, Some(before), 1e-3) > 6.0);
         assert!(guard(&Groups::new(), Some(before), 1e-3) > 6.0);
@@ -331,7 +349,7 @@ mod tests {
             };
             curve.observe(&(0..10).map(tick).collect::<Vec<_>>());
         }
-        let phi = |seconds| curve.over(seconds).unwrap().phi;
+        let phi = |seconds| curve.over(seconds).unwrap().seen.phi;
         assert!(phi(1000) > 50.0 * phi(10), "{curve:?}");
         assert!(phi(10) > 1.0);
         // Longer than what was seen: the longest that was.

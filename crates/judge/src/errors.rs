@@ -29,6 +29,19 @@ const SHARE_MAX: f64 = 0.97;
 /// A healthy bundle fails as often as the old one, or somewhat less or more.
 const HEALTHY_TIMES: [f64; 3] = [0.8, 1.0, 1.2];
 
+/// What hosts can't differ by, however unequal they are: five times and ten points. Beyond it
+/// no dispersion is an excuse.
+const GROSS: Line = Line {
+    ratio: 5.0,
+    points: 0.1,
+};
+/// Bets on gross harm: three times that, or everything fails.
+const GROSS_TIMES: [f64; 2] = [3.0, 1e4];
+const GROSS_WEIGHTS: [f64; 2] = [0.5, 0.5];
+const GROSS_SPACINGS: [u32; 2] = [10, 1];
+/// A claim of "at least so many points" must leave room for a claim.
+const POINTS_MAX: f64 = 0.99;
+
 /// The comparison of failing requests.
 #[derive(Debug, Clone)]
 pub(crate) struct Errors {
@@ -38,14 +51,23 @@ pub(crate) struct Errors {
     rates: [Rate; STRATA_MAX],
     strata: Vec<Stratum>,
     joint: Wealth<SIZES>,
+    gross: Gross,
     /// Logarithms of what each bet on health became.
     healthy: [f64; HEALTHY_TIMES.len()],
     is_told: bool,
 }
 
+/// Evidence for harm beyond what hosts can differ by. It is needed, and begins to bet, once
+/// hosts are seen to differ.
+#[derive(Debug, Clone)]
+struct Gross {
+    ladder: Ladder<2>,
+    wealth: Option<Wealth<2>>,
+}
+
 /// One stratum's own process.
 #[derive(Debug, Clone)]
-pub(crate) struct Stratum {
+struct Stratum {
     number: u8,
     /// Logarithm of its part of the strata's common capital.
     ln_stake: f64,
@@ -60,13 +82,11 @@ impl Errors {
             *rate = *known;
         }
         Errors {
-            harm_line: Line {
-                ratio: settings.ratio,
-                points: settings.points,
-            },
-            pass_line: Line {
-                ratio: settings.pass_ratio,
-                points: settings.pass_points,
+            harm_line: line(settings.ratio, settings.points),
+            pass_line: line(settings.pass_ratio, settings.pass_points),
+            gross: Gross {
+                ladder: Ladder::new(GROSS_WEIGHTS, GROSS_SPACINGS, settings.horizon_ticks),
+                wealth: None,
             },
             joint: Wealth::new(&ladder),
             ladder,
@@ -77,7 +97,11 @@ impl Errors {
         }
     }
 
-    pub(crate) fn observe(&mut self, at: u64, cells: &Cells) {
+    /// One second. `dispersion` is what was known of it before.
+    pub(crate) fn observe(&mut self, at: u64, cells: &Cells, dispersion: f64) {
+        if dispersion > 1.0 && self.gross.wealth.is_none() {
+            self.gross.wealth = Some(Wealth::new(&self.gross.ladder));
+        }
         for (number, cell) in cells.each() {
             if cell.canary.n > 0 && cell.control.n > 0 {
                 self.enter(number);
@@ -85,14 +109,21 @@ impl Errors {
         }
         let all = Rate::sum(&self.rates);
         let mut together = [0.0; SIZES];
+        let mut gross = [0.0; GROSS_TIMES.len()];
         for (number, cell) in cells.each() {
             let usual = self.rates[number].share(all);
             self.bet_on_health(usual, cell);
             if cell.canary.n > 0 && cell.control.n > 0 {
                 self.is_told = true;
-                let ln_e = self.bet_on_harm(usual, cell);
+                let ln_e = bet_on_harm(self.harm_line, TIMES, usual, cell);
                 for (sum, ln_e) in together.iter_mut().zip(ln_e) {
                     *sum += ln_e;
+                }
+                if self.gross.wealth.is_some() {
+                    let ln_e = bet_on_harm(self.gross_line(), GROSS_TIMES, usual, cell);
+                    for (sum, ln_e) in gross.iter_mut().zip(ln_e) {
+                        *sum += ln_e;
+                    }
                 }
                 if let Some(stratum) = self.strata.iter_mut().find(|it| it.is(number)) {
                     stratum.wealth.bet(&self.ladder, at, &ln_e);
@@ -101,31 +132,28 @@ impl Errors {
             self.rates[number].observe(cell.control);
         }
         self.joint.bet(&self.ladder, at, &together);
+        if let Some(wealth) = &mut self.gross.wealth {
+            wealth.bet(&self.gross.ladder, at, &gross);
+        }
     }
 
-    fn bet_on_harm(&self, usual: f64, cell: &Cell) -> [f64; SIZES] {
-        let tolerated = self.harm_line.at(usual);
-        TIMES.map(|times| {
-            let canary = (times * tolerated).min(SHARE_MAX);
-            if canary <= tolerated {
-                return 0.0;
-            }
-            let bet = Bet {
-                canary,
-                control: usual,
-            };
-            self.harm_line.ln_e(bet, cell.canary, cell.control)
-        })
+    /// Never stricter than what the plan tolerates.
+    fn gross_line(&self) -> Line {
+        Line {
+            ratio: GROSS.ratio.max(self.harm_line.ratio),
+            points: GROSS.points.max(self.harm_line.points),
+        }
     }
 
     /// What a control that fails for the most part says about a ratio is no reason to
-    /// go on: such a second may lower the evidence and not raise it.
+    /// go on: such a second may lower the evidence and not raise it. Where nearly every
+    /// request may fail, there is nothing to be shown.
     fn bet_on_health(&mut self, usual: f64, cell: &Cell) {
         let is_outage = cell.control.e > cell.control.n / 2;
         let border = self.pass_line.at(usual);
         for (healthy, times) in self.healthy.iter_mut().zip(HEALTHY_TIMES) {
             let canary = times * usual;
-            if canary < border.min(1.0) {
+            if canary < border && border < SHARE_MAX {
                 let bet = Bet {
                     canary,
                     control: usual,
@@ -170,6 +198,15 @@ impl Errors {
             self.ln_apart()
         };
         ln_add(self.joint.ln_m(&self.ladder), apart) - std::f64::consts::LN_2
+    }
+
+    /// The same after the correction for dispersion, which is no excuse for gross harm. Never above
+    /// [`Errors::ln_harm`], so that its guarantee stays whatever the dispersion does.
+    pub(crate) fn ln_harm_over(&self, dispersion: f64) -> f64 {
+        let ln_m = self.ln_harm();
+        let wealth = self.gross.wealth.as_ref();
+        let gross = wealth.map_or(f64::NEG_INFINITY, |it| it.ln_m(&self.gross.ladder));
+        ln_m.min((ln_m / dispersion).max(gross))
     }
 
     fn ln_apart(&self) -> f64 {
@@ -225,4 +262,26 @@ impl Stratum {
     fn is(&self, number: usize) -> bool {
         usize::from(self.number) == number
     }
+}
+
+fn line(ratio: f64, points: f64) -> Line {
+    Line {
+        ratio,
+        points: points.min(POINTS_MAX),
+    }
+}
+
+fn bet_on_harm<const K: usize>(line: Line, times: [f64; K], usual: f64, cell: &Cell) -> [f64; K] {
+    let tolerated = line.at(usual);
+    times.map(|times| {
+        let canary = (times * tolerated).min(SHARE_MAX);
+        if canary <= tolerated {
+            return 0.0;
+        }
+        let bet = Bet {
+            canary,
+            control: usual,
+        };
+        line.ln_e(bet, cell.canary, cell.control)
+    })
 }

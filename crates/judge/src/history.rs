@@ -107,7 +107,7 @@ impl History {
             dispersion: [&self.hosts, &self.clients]
                 .into_iter()
                 .filter_map(|curve| curve.over(60))
-                .fold(1.0, |phi, seen| phi.max(seen.phi)),
+                .fold(1.0, |phi, before| phi.max(before.seen.phi)),
             latency: Vec::new(),
         })
     }

@@ -128,10 +128,18 @@ impl Likelihood {
         let course = self.ln_l();
         let low = course.bound(outside, (0..POINTS).rev());
         let high = course.bound(outside, 0..POINTS);
+        let low = low.map_or(0.0, |x| exp(x).min(estimate.unwrap_or(f64::INFINITY)));
+        let high = high.map_or(f64::INFINITY, |x| exp(x).max(estimate.unwrap_or(0.0)));
+        // Counts near the largest number leave no digits for a difference.
+        let (low, high) = if low <= high {
+            (low, high)
+        } else {
+            (0.0, f64::INFINITY)
+        };
         Some(Ratio {
             estimate,
-            low: low.map_or(0.0, |x| exp(x).min(estimate.unwrap_or(f64::INFINITY))),
-            high: high.map_or(f64::INFINITY, |x| exp(x).max(estimate.unwrap_or(0.0))),
+            low,
+            high,
         })
     }
 }

@@ -280,7 +280,7 @@ impl Judge {
         for (_, cell) in cells.each() {
             self.ratio.observe(cell.canary, cell.control);
         }
-        self.errors.observe(tick.at, &cells);
+        self.errors.observe(tick.at, &cells, self.phi);
         self.hosts.observe(&tick.hosts);
         self.clients.observe(&tick.clients);
         let alpha = self.settings.alpha;
@@ -371,13 +371,11 @@ impl Judge {
     }
 
     fn part(&self, metric: Metric, weight: f64) -> Part {
-        let (ln_m, dispersion, is_told, is_hard) = match metric {
-            Metric::Errors => (
-                self.errors.ln_harm(),
-                self.phi,
-                self.errors.is_told(),
-                false,
-            ),
+        let (harm, dispersion, is_told, is_hard) = match metric {
+            Metric::Errors => {
+                let harm = self.errors.ln_harm_over(self.phi);
+                (harm, self.phi, self.errors.is_told(), false)
+            }
             Metric::Latency
             | Metric::Crashes
             | Metric::Heartbeats
@@ -387,8 +385,7 @@ impl Judge {
         Part {
             standing: MetricStanding {
                 metric,
-                // Never above the process itself, so that alpha holds whatever phi does.
-                harm: ln_m.min(ln_m / dispersion),
+                harm,
                 dispersion,
             },
             ln_weight: ln(weight),

@@ -1,29 +1,181 @@
 //! A whole fleet that begins to fail, whoever is to blame.
 //!
 //! A comparison is blind to what hurts both sides, and when no old bundle is
-//! left; this is not.
+//! left; this is not. It is a CUSUM of bets (an e-detector after Shin, Ramdas &
+//! Rinaldo 2024) against the claim "the failing share of all requests is at most
+//! `limit`", where the limit is the larger of what the plan allows and three
+//! times what is usual for this service.
+//!
+//! Invariant: while no share is above the limit, the mean time to an alarm is at
+//! least [`MEAN_TIME_TO_FALSE_ALARM`] ticks.
 
 use serde::{Deserialize, Serialize};
 
+use crate::num::{ln, ln_sum};
 use crate::tick::Sums;
+
+/// Ticks between false alarms on average, at least: eleven days of seconds, and
+/// far more in fact, because the usual share is a third of the limit.
+pub const MEAN_TIME_TO_FALSE_ALARM: f64 = 1e6;
+/// What is usual times this is still not an alarm: a service's bad hours are
+/// often twice as bad as its good ones.
+const USUAL_TIMES: f64 = 3.0;
+/// A limit is never lower: at one failure in ten thousand, single requests would decide.
+const LIMIT_MIN: f64 = 1e-4;
+/// Nor higher, so that failing altogether always shows.
+const LIMIT_MAX: f64 = 0.9;
+/// Bets: so many times the limit fails (the last one is "nearly everything").
+const TIMES: [f64; 4] = [2.0, 5.0, 20.0, 1e4];
+/// No bet puts the share higher: a few requests that succeed don't end an outage.
+const SHARE_MAX: f64 = 0.97;
+/// Of what is usual, each tick with requests forgets this share: half is forgotten in 40 minutes.
+const FORGET: f64 = 1.0 / 3600.0;
+/// The alarm ends when so many ticks with requests together are within the limit.
+const CALM_TICKS: usize = 10;
+/// What lasts longer than this many ticks is how the service is now: it becomes
+/// usual, so that a lasting and tolerable change does not hold releases for ever.
+const ENDURED_TICKS: u64 = 3600;
 
 /// A CUSUM over all requests of one service in one environment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FleetWatch {
     slo: f64,
+    usual: Usual,
+    /// Requests since the detector was last at its floor: they become usual once it is back there.
+    doubtful: Usual,
+    bets: [Bet; TIMES.len()],
+    alarm: Option<Alarm>,
+}
+
+/// Requests and failures, the older the less.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+struct Usual {
+    n: f64,
+    e: f64,
+}
+
+/// One CUSUM: the logarithm of `G <- max(G, 1) * likelihood ratio`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+struct Bet {
+    ln_g: f64,
+    /// The tick at which it last left its floor.
+    since: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Alarm {
+    /// When the failing began.
+    onset: u64,
+    raised: u64,
+    /// The newest ticks with requests, at most [`CALM_TICKS`].
+    newest: Vec<Sums>,
 }
 
 impl FleetWatch {
     /// `slo`: the failing share that is still acceptable (0 to 1).
     pub fn new(slo: f64) -> FleetWatch {
-        FleetWatch { slo }
+        FleetWatch {
+            slo,
+            usual: Usual::default(),
+            doubtful: Usual::default(),
+            bets: [Bet::default(); TIMES.len()],
+            alarm: None,
+        }
     }
 
     /// One second of all requests, whatever bundle answered.
-    pub fn observe(&mut self, _at: u64, _sums: Sums) {}
+    pub fn observe(&mut self, at: u64, sums: Sums) {
+        if sums.n == 0 {
+            return;
+        }
+        let sums = Sums {
+            n: sums.n,
+            e: sums.e.min(sums.n),
+        };
+        let limit = self.limit();
+        match &mut self.alarm {
+            None => self.bet(at, sums, limit),
+            Some(alarm) => {
+                alarm.newest.push(sums);
+                if alarm.newest.len() > CALM_TICKS {
+                    alarm.newest.remove(0);
+                }
+                if alarm.is_calm(limit) {
+                    self.alarm = None;
+                } else if at.saturating_sub(alarm.raised) >= ENDURED_TICKS {
+                    self.usual.add(sums);
+                }
+            }
+        }
+    }
 
     /// Since which tick the fleet fails, while it does.
     pub fn alarm(&self) -> Option<u64> {
-        None
+        self.alarm.as_ref().map(|alarm| alarm.onset)
+    }
+
+    /// The failing share up to which nothing is wrong. It follows from the past alone, and not
+    /// from the part of the past that is in doubt: what begins to fail must not become usual.
+    fn limit(&self) -> f64 {
+        let usual = (self.usual.e + 0.5) / (self.usual.n + 1.0);
+        (USUAL_TIMES * usual)
+            .max(self.slo)
+            .clamp(LIMIT_MIN, LIMIT_MAX)
+    }
+
+    fn bet(&mut self, at: u64, sums: Sums, limit: f64) {
+        let (e, ok) = (sums.e as f64, (sums.n - sums.e) as f64);
+        for (bet, times) in self.bets.iter_mut().zip(TIMES) {
+            let share = (times * limit).min(SHARE_MAX);
+            if bet.ln_g <= 0.0 {
+                *bet = Bet {
+                    ln_g: 0.0,
+                    since: at,
+                };
+            }
+            bet.ln_g += e * ln(share / limit) + ok * ln((1.0 - share) / (1.0 - limit));
+        }
+        self.doubtful.add(sums);
+        let mean = ln_sum(self.bets.iter().map(|bet| bet.ln_g)) - ln(TIMES.len() as f64);
+        if mean >= ln(MEAN_TIME_TO_FALSE_ALARM) {
+            let strongest = self
+                .bets
+                .iter()
+                .max_by(|a, b| a.ln_g.total_cmp(&b.ln_g))
+                .map_or(at, |bet| bet.since);
+            self.alarm = Some(Alarm {
+                onset: strongest,
+                raised: at,
+                newest: Vec::new(),
+            });
+            self.bets = [Bet::default(); TIMES.len()];
+            self.doubtful = Usual::default();
+        } else if self.bets.iter().all(|bet| bet.ln_g <= 0.0) {
+            self.usual.merge(self.doubtful);
+            self.doubtful = Usual::default();
+        }
     }
 }
+
+impl Usual {
+    fn add(&mut self, sums: Sums) {
+        self.n = self.n * (1.0 - FORGET) + sums.n as f64;
+        self.e = self.e * (1.0 - FORGET) + sums.e as f64;
+    }
+
+    fn merge(&mut self, newer: Usual) {
+        self.n = self.n * (1.0 - FORGET) + newer.n;
+        self.e = self.e * (1.0 - FORGET) + newer.e;
+    }
+}
+
+impl Alarm {
+    fn is_calm(&self, limit: f64) -> bool {
+        let n: f64 = self.newest.iter().map(|sums| sums.n as f64).sum();
+        let e: f64 = self.newest.iter().map(|sums| sums.e as f64).sum();
+        self.newest.len() == CALM_TICKS && e <= limit * n
+    }
+}
+
+#[cfg(test)]
+mod tests;

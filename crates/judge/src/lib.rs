@@ -11,6 +11,8 @@
 //! bounded size.
 
 mod bernoulli;
+#[cfg(test)]
+mod chance;
 mod dispersion;
 mod errors;
 pub mod events;

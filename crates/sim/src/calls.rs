@@ -42,7 +42,8 @@ impl World {
         let now = self.plane_clock();
         let mut events = self.plane.give(input, now)?;
         self.published(&events);
-        // The shell ends each turn with a look at the clock.
+        // The shell ends each turn with a look at the clock and at the counts.
+        self.plane.watch.close(&self.plane.state, now);
         if engine::wake_at(&self.plane.state, now).is_some() {
             let more = self.plane.give(Input::Tick, now)?;
             self.published(&more);
@@ -85,7 +86,11 @@ impl World {
                 Event::WaveStarted { environment, .. } if *environment == serving() => {
                     self.count("waves begun in production");
                 }
-                Event::WaveHeld { .. } => self.count("waves held"),
+                Event::WaveHeld { release, .. } => {
+                    self.count("waves held");
+                    self.held(*release);
+                }
+                Event::WaveContinued { .. } => self.count("waves continued by people"),
                 Event::HostHeld { .. } => self.count("hosts holding"),
                 Event::HostFailed { reason, .. } if reason.starts_with("went back") => {
                     self.count("self-reverts");
@@ -111,6 +116,9 @@ impl World {
     pub(crate) fn plane_turn(&mut self) -> Lawful {
         self.after(TURN_MS, Happening::PlaneTurn);
         let now = self.plane_clock();
+        if self.plane.up {
+            self.plane.watch.close(&self.plane.state, now);
+        }
         if self.plane.up && engine::wake_at(&self.plane.state, now).is_some() {
             let events = self.plane.give(Input::Tick, now).unwrap_or_default();
             self.published(&events);

@@ -1,9 +1,10 @@
 //! What verdicts may rest on: requests that there were, hosts that were heard.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Digest, Event, HostName, ReleaseId, ServiceName, Verdict};
+use model::{Digest, Event, HostName, ReleaseId, RollbackCause, Rule, ServiceName, Verdict};
 
+use crate::fleet::Temper;
 use crate::laws::{Lawful, law};
 use crate::world::World;
 
@@ -18,7 +19,13 @@ pub(crate) struct Truth {
     waves: BTreeMap<ReleaseId, u64>,
     /// By which of its processes the control plane last heard of each host.
     heard: BTreeMap<HostName, u64>,
+    /// Bundles with requests that nobody answered: a host was down, hung or in change.
+    hurt: BTreeSet<(ServiceName, Digest)>,
 }
+
+/// A second closes so long after its end at the latest, so as much of what was known
+/// as a wave began may count for it.
+const CLOSES_WITHIN_MS: u64 = 3_000;
 
 impl Truth {
     pub(crate) fn asked(&mut self, service: &ServiceName, digest: Digest, at: u64, more: u64) {
@@ -33,6 +40,10 @@ impl Truth {
 
     pub(crate) fn heard(&mut self, host: &HostName, life: u64) {
         self.heard.insert(host.clone(), life);
+    }
+
+    pub(crate) fn hurt(&mut self, service: &ServiceName, digest: Digest) {
+        self.hurt.insert((service.clone(), digest));
     }
 
     /// Requests to a bundle since `from`.
@@ -51,14 +62,16 @@ impl World {
     /// begun knows nothing, and must not take that for health.
     pub(crate) fn check_evidence(&mut self, event: &Event) -> Lawful {
         if let Event::WaveStarted { release, .. } = event {
-            let told_at = self.truth.told_at;
-            self.truth.waves.insert(*release, told_at);
+            let from = self.truth.told_at.saturating_sub(CLOSES_WITHIN_MS);
+            self.truth.waves.insert(*release, from);
         }
+        self.check_harm(event)?;
         let Event::WaveJudged {
             release,
             environment,
             wave,
             verdict: Verdict::Pass { evidence },
+            explanation,
             ..
         } = event
         else {
@@ -81,6 +94,17 @@ impl World {
                 release.id
             )
         })?;
+        let bundle = self.plane.state.bundles.get(&release.digest);
+        let plan = bundle.and_then(|bundle| bundle.plan.stages.get(environment));
+        let needed = plan.map_or(0, |plan| plan.requests_min);
+        let undecided = explanation.as_ref().is_some_and(|known| known.undecided);
+        let needed = if undecided { 1 } else { needed };
+        law(requests >= needed, "silence", || {
+            format!(
+                "release {}: wave {wave} of {environment} passes on {requests} requests; it needs {needed}",
+                release.id
+            )
+        })?;
         let stage = release
             .stages
             .iter()
@@ -95,5 +119,61 @@ impl World {
                 release.id
             )
         })
+    }
+
+    /// A bundle that does no harm is not sent back by counts, and one that fails
+    /// customers does not become good.
+    fn check_harm(&mut self, event: &Event) -> Lawful {
+        match event {
+            Event::RollbackStarted {
+                release,
+                cause:
+                    RollbackCause::Verdict {
+                        verdict: Verdict::Fail { rule, reason, .. },
+                    },
+                ..
+            } => {
+                let Some(known) = self.plane.state.releases.get(release) else {
+                    return Ok(());
+                };
+                let key = (known.service.clone(), known.digest);
+                let made = self.made.get(&known.digest);
+                let healthy = made.is_some_and(|made| made.temper(true) == Temper::Good);
+                // What else is counted (exits, heartbeats) weather may spoil for a healthy bundle too.
+                let answered = !self.truth.hurt.contains(&key);
+                let blameless = match rule {
+                    Rule::Errors | Rule::Latency => healthy && answered,
+                    Rule::Crashes
+                    | Rule::Heartbeats
+                    | Rule::Saturation
+                    | Rule::Custom
+                    | Rule::Fleet
+                    | Rule::Silence => healthy && answered && self.storm == 0,
+                    Rule::FailureBudget
+                    | Rule::NotConfirmed
+                    | Rule::HealthFailing
+                    | Rule::CrashLoop
+                    | Rule::Rehearsal
+                    | Rule::Matrix
+                    | Rule::Hostile
+                    | Rule::References
+                    | Rule::Attestation => false,
+                };
+                law(!blameless, "no rollback without harm", || {
+                    format!("release {release} goes back by {rule}: {reason}")
+                })
+            }
+            Event::ReleaseGood { release, .. } => {
+                let Some(known) = self.plane.state.releases.get(release) else {
+                    return Ok(());
+                };
+                let made = self.made.get(&known.digest);
+                let fails = made.is_some_and(|made| made.temper(true) == Temper::Errors);
+                law(!fails || known.continued, "regressions are found", || {
+                    format!("release {release} fails customers and became good")
+                })
+            }
+            _ => Ok(()),
+        }
     }
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
+use model::bundle::Undecided;
 use model::{
     Bundle, Command, Commands, Digest, Environment, EnvironmentName, FileEntry, HealthCheck,
-    HealthProbe, Host, HostName, Millis, PackageEntry, Permille, Plan, ServiceName, ServiceSpec,
-    StagePlan, Topology, WavePlan, WaveSelector, ZoneName,
+    HealthProbe, Host, HostName, JudgePlan, Millis, PackageEntry, Permille, Plan, ServiceName,
+    ServiceSpec, StagePlan, Topology, WavePlan, WaveSelector, ZoneName,
 };
 
 use crate::random::{Draw, Purpose};
@@ -262,10 +263,16 @@ fn plan(draw: &mut Draw) -> Plan {
         bake_ms: Millis(draw.between(2_000, 15_000)),
         bake_max_ms: Millis(draw.between(20_000, 60_000)),
         requests_min: draw.between(20, 150),
-        failure_budget_permille: Permille::new(10).unwrap_or(Permille::NONE),
+        failure_budget_permille: Permille::of(draw.between(10, 50), 1000),
         parallel: u32::try_from(draw.between(1, 5)).unwrap_or(1),
         confirm_within_ms: Millis(draw.between(5_000, 25_000)),
-        judge: model::JudgePlan::default(),
+        judge: JudgePlan {
+            undecided: match draw.chance(200) {
+                true => Undecided::Advance,
+                false => Undecided::Hold,
+            },
+            ..JudgePlan::default()
+        },
     };
     let production = stage.clone();
     // Nobody calls the test environment here.
@@ -274,7 +281,7 @@ fn plan(draw: &mut Draw) -> Plan {
     stage.bake_ms = Millis(draw.between(1_000, 5_000));
     Plan {
         stages: [(testing(), stage), (serving(), production)].into(),
-        irreversible: false,
+        irreversible: draw.chance(120),
     }
 }
 

@@ -9,7 +9,6 @@ mod releases;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
-use model::verdict::Evidence;
 use model::{
     Digest, EnvironmentName, Event, Generation, HostName, Order, ReleaseId, Scope, ServiceName,
     StagePlan, Timestamp, Wave,
@@ -64,6 +63,8 @@ struct Course {
     service: ServiceName,
     digest: Digest,
     plan: BTreeMap<EnvironmentName, StagePlan>,
+    /// Only people may turn it back.
+    irreversible: bool,
     /// Neither turned back nor good.
     rolling: bool,
     legs: Vec<Leg>,
@@ -160,17 +161,10 @@ impl Laws {
                 ..
             } => self.judged(*release, *wave as usize, verdict),
             Event::WaveContinued { release, wave, .. } => {
-                let verdict = model::Verdict::Pass {
-                    evidence: Evidence::default(),
-                };
-                self.judged(*release, *wave as usize, &verdict)
+                self.wave_passed(*release, *wave as usize)
             }
             Event::ReleaseGood { release, .. } => self.good(*release),
-            Event::RollbackStarted { release, .. } => {
-                let course = self.course(*release)?;
-                course.rolling = false;
-                Ok(())
-            }
+            Event::RollbackStarted { release, cause, .. } => self.turned_back(*release, cause),
             Event::RollbackCompleted { release, .. } => self.back(*release),
             Event::RehearsalStarted { release, host } => {
                 let course = self.course(*release)?;

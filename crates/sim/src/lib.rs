@@ -88,6 +88,7 @@ pub const WANTED: &[&str] = &[
     "traffic stops",
     "trees damaged",
     "waves begun in production",
+    "waves continued by people",
     "waves held",
 ];
 

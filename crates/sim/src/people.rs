@@ -1,7 +1,7 @@
 //! People: they push, turn back, freeze, thaw, lift, and log in to hosts.
 
 use engine::Input;
-use model::{Actor, Digest, Generation, HostName, Role, Scope, ServiceName, TokenId};
+use model::{Actor, Digest, Generation, HostName, ReleaseId, Role, Scope, ServiceName, TokenId};
 
 use release::Status;
 
@@ -39,6 +39,11 @@ pub(crate) enum Deed {
     },
     RevertLocal {
         host: usize,
+    },
+    /// A wave is held, and somebody has looked at it.
+    Answer {
+        release: ReleaseId,
+        continues: bool,
     },
     /// After the faults: what hangs under a bundle that was good is turned back.
     Care,
@@ -268,6 +273,7 @@ impl World {
                 self.revert_local(host)?;
                 true
             }
+            Deed::Answer { release, continues } => self.answer(release, continues)?,
             Deed::Care => {
                 self.care()?;
                 true
@@ -351,6 +357,33 @@ impl World {
                 what: format!("a rollback is refused: {refusal}"),
             }),
         }
+    }
+
+    /// Whoever is asked answers after a while, if at all.
+    pub(crate) fn held(&mut self, release: ReleaseId) {
+        let draw = &mut self.draws.people;
+        if draw.chance(600) {
+            let (pause, continues) = (draw.between(2_000, 30_000), draw.chance(600));
+            let deed = Deed::Answer { release, continues };
+            self.after(pause, Happening::Person(deed));
+        }
+    }
+
+    fn answer(&mut self, release: ReleaseId, continues: bool) -> Lawful<bool> {
+        let known = self.plane.state.releases.get(&release);
+        let held = known.filter(|it| matches!(it.status, Status::Rolling { held: Some(_) }));
+        let Some(service) = held.map(|release| release.service.clone()) else {
+            return Ok(true);
+        };
+        if !continues {
+            return self.roll_back(service, false);
+        }
+        let input = Input::Continue {
+            by: person(),
+            release,
+            reason: "looks fine".into(),
+        };
+        self.person_asks(input, "held waves answered")
     }
 
     fn lift(&mut self, service: ServiceName) -> Lawful<bool> {

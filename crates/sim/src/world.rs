@@ -8,7 +8,7 @@ use model::order::Dispatch;
 use model::{Digest, Report, ServiceName, Timestamp};
 use node::EffectId;
 
-use engine::watch::{Beat, Row};
+use engine::watch::Beat;
 
 use crate::evidence::Truth;
 use crate::faults::{self, Fault};
@@ -18,7 +18,7 @@ use crate::machine::Machine;
 use crate::people::{Deed, People};
 use crate::plane::Plane;
 use crate::random::Draws;
-use crate::traffic::Gateway;
+use crate::traffic::{Gateway, Post};
 use crate::weather::Weather;
 
 /// What happened in a run, by name.
@@ -111,10 +111,11 @@ pub(crate) enum Happening {
     Fault(Fault),
     Person(Deed),
     Traffic,
-    Posted {
+    Posted(Post),
+    /// The gateway hears which seconds it need not tell again.
+    Acknowledged {
         epoch: u64,
-        taken_at: u64,
-        rows: Vec<Row>,
+        through: u64,
     },
     Check,
 }
@@ -246,12 +247,12 @@ impl World {
                 self.traffic();
                 Ok(())
             }
-            Happening::Posted {
-                epoch,
-                taken_at,
-                rows,
-            } => {
-                self.posted(epoch, taken_at, rows);
+            Happening::Posted(post) => {
+                self.posted(post);
+                Ok(())
+            }
+            Happening::Acknowledged { epoch, through } => {
+                self.gateway.acknowledged(epoch, through);
                 Ok(())
             }
             Happening::Check => self.check_now_and_then(),

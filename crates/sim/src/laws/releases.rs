@@ -1,7 +1,10 @@
 //! What a release may do: environments and waves in their order, and back.
 
 use model::gate::TestRecord;
-use model::{Bundle, Digest, EnvironmentName, OrderKind, ReleaseId, ServiceName, Verdict, Wave};
+use model::{
+    Bundle, Digest, EnvironmentName, HostName, OrderKind, ReleaseId, RollbackCause, ServiceName,
+    Verdict, Wave,
+};
 
 use super::{Course, Lawful, Laws, Leg, law};
 
@@ -33,6 +36,7 @@ impl Laws {
             service: service.clone(),
             digest,
             plan: bundle.plan.stages.clone(),
+            irreversible: bundle.plan.irreversible,
             rolling: true,
             legs: Vec::new(),
             before: told.map(|((host, _), _)| host.clone()).collect(),
@@ -103,30 +107,67 @@ impl Laws {
     }
 
     pub(super) fn judged(&mut self, release: ReleaseId, wave: usize, verdict: &Verdict) -> Lawful {
+        if !matches!(verdict, Verdict::Pass { .. }) {
+            return Ok(());
+        }
+        self.wave_passed(release, wave)?;
+        let last = self.environments.last().cloned();
+        let course = self.course(release)?;
+        let service = course.service.clone();
+        let Some(leg) = course.legs.last() else {
+            return Ok(());
+        };
+        let hosts = |leg: &Leg| {
+            leg.waves
+                .iter()
+                .take(leg.begun)
+                .flat_map(|it| it.hosts.clone())
+        };
+        let (all, own): (Vec<_>, _) = (hosts(leg).collect(), leg.waves[wave].hosts.clone());
+        let serves = last.as_ref() == Some(&leg.environment);
+        let newest = |host: &HostName| self.newest.get(&(host.clone(), service.clone()));
+        let ours = |host: &HostName| newest(host).filter(|it| it.order.release == release);
+        let done = |host: &HostName| ours(host).is_some_and(|it| it.done);
+        let back = |host: &HostName| ours(host).is_some_and(|it| !it.done && !it.open);
+        // Less than a fifth of the customers' hosts may have gone back by themselves.
+        let without = all.iter().filter(|host| back(host)).count();
+        let few = serves && (without == 0 || 5 * without < all.len());
+        let fits = |host: &HostName| done(host) || few && back(host);
+        let bad = own.iter().find(|host| !fits(host));
+        law(bad.is_none() && own.iter().any(done), "waves", || {
+            format!(
+                "release {release}: wave {wave} passes without a word from {bad:?}; {without} of {} went back",
+                all.len()
+            )
+        })
+    }
+
+    /// By a verdict, or by a person's word, which needs no host's.
+    pub(super) fn wave_passed(&mut self, release: ReleaseId, wave: usize) -> Lawful {
         let course = self.course(release)?;
         let Some(leg) = course.legs.last_mut() else {
             return Ok(());
         };
-        if !matches!(verdict, Verdict::Pass { .. }) {
-            return Ok(());
-        }
         let fits = leg.begun == wave + 1 && leg.passed == wave;
         leg.passed = wave + 1;
-        let (service, hosts) = (
-            course.service.clone(),
-            leg.waves.get(wave).map(|it| it.hosts.clone()),
-        );
         law(fits, "waves", || {
             format!("release {release}: wave {wave} passes out of turn")
-        })?;
-        for host in hosts.into_iter().flatten() {
-            let newest = self.newest.get(&(host.clone(), service.clone()));
-            let done = newest.is_some_and(|it| it.done && it.order.release == release);
-            law(done, "waves", || {
-                format!("release {release}: wave {wave} passes without a word from {host}")
-            })?;
-        }
-        Ok(())
+        })
+    }
+
+    pub(super) fn turned_back(&mut self, release: ReleaseId, cause: &RollbackCause) -> Lawful {
+        let course = self.course(release)?;
+        course.rolling = false;
+        let machine = match cause {
+            RollbackCause::Verdict { .. } => true,
+            RollbackCause::Person { .. } => false,
+        };
+        let met = course.legs.iter().any(|leg| leg.begun > 0);
+        law(
+            !(machine && course.irreversible && met),
+            "irreversible",
+            || format!("release {release} is irreversible, and a machine turned it back"),
+        )
     }
 
     /// A test passed: every wave before production, and the way back was tried there.

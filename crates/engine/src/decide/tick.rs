@@ -304,10 +304,8 @@ fn passes_undecided(release: &Release, plan: &StagePlan, judged: &Judged) -> boo
         Undecided::Advance => true,
         Undecided::Hold => false,
     };
-    let explanation = judged.explanation.as_ref();
-    let nothing_against = explanation.is_some_and(|known| known.warnings.is_empty());
-    let counted = judged.wave.canary.requests > 0 && !judged.silent;
-    wanted && counted && nothing_against && release.checked.risks.is_empty()
+    let counted = judged.wave.canary.requests > 0;
+    wanted && counted && !judged.doubts && release.checked.risks.is_empty()
 }
 
 /// How many hosts of the old bundle exit again and again, and of how many.

@@ -38,8 +38,9 @@ pub struct Judged {
     pub explanation: Option<Explanation>,
     /// Counts since the newest wave began.
     pub wave: Evidence,
-    /// The new bundle's counts have stopped: nothing may pass on what was counted before.
-    pub silent: bool,
+    /// Something else than too few counts keeps it from passing: counts that have stopped
+    /// or have gaps, a gauge that runs full, a fleet that fails.
+    pub doubts: bool,
 }
 
 /// How well seconds of a service are known, for metrics.

@@ -76,7 +76,7 @@ fn unheard(verdict: Verdict) -> Judged {
         verdict,
         explanation: None,
         wave: Evidence::default(),
-        silent: false,
+        doubts: false,
     }
 }
 
@@ -95,11 +95,15 @@ fn judged(book: &Book, comparison: &Comparison, release: &Release, plan: &StageP
     let counted = standing.canary.n > 0 || standing.control.n > 0 || !standing.metrics.is_empty();
     let explanation = counted.then(|| explain(book, comparison, &verdict));
     let told = book.telemetry.told.is_some();
+    let doubts = comparison.silent() >= SILENT_HOLDS_S
+        || (told && stale(book))
+        || !standing.warnings.is_empty()
+        || book.fails_since().is_some();
     Judged {
         verdict,
         explanation,
         wave,
-        silent: comparison.silent() >= SILENT_HOLDS_S || (told && stale(book)),
+        doubts,
     }
 }
 

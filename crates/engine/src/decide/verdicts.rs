@@ -23,7 +23,8 @@ fn explanation(
     release: &Release,
     now: Timestamp,
 ) -> Option<Box<Explanation>> {
-    watch.judged(state, release, now).explanation.map(Box::new)
+    let (explanation, _) = watch.sealed(state, release, now)?;
+    Some(Box::new(explanation))
 }
 
 /// A verdict about the newest wave; nothing when no wave has begun.

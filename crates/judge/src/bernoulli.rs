@@ -49,7 +49,7 @@ impl Line {
     }
 
     /// The point of the line with the smallest divergence from the bet, over `n_c` and `n_b` requests.
-    fn nearest(self, bet: Bet, n_c: f64, n_b: f64) -> Bet {
+    pub(crate) fn nearest(self, bet: Bet, n_c: f64, n_b: f64) -> Bet {
         if n_b == 0.0 {
             // The other side may have any share from 0 up.
             let canary = bet.canary.max(self.points);

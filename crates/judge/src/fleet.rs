@@ -117,10 +117,7 @@ impl FleetWatch {
     /// The failing share up to which nothing is wrong. It follows from the past alone, and not
     /// from the part of the past that is in doubt: what begins to fail must not become usual.
     fn limit(&self) -> f64 {
-        let usual = (self.usual.e + 0.5) / (self.usual.n + 1.0);
-        (USUAL_TIMES * usual)
-            .max(self.slo)
-            .clamp(LIMIT_MIN, LIMIT_MAX)
+        limit(self.slo, (self.usual.e + 0.5) / (self.usual.n + 1.0))
     }
 
     fn bet(&mut self, at: u64, sums: Sums, limit: f64) {
@@ -175,6 +172,18 @@ impl Alarm {
         let e: f64 = self.newest.iter().map(|sums| sums.e as f64).sum();
         self.newest.len() == CALM_TICKS && e <= limit * n
     }
+}
+
+/// Requests until an outage (everything fails) raises the alarm, for planning, when so
+/// large a share fails usually.
+pub(crate) fn requests_to_alarm(slo: f64, usual: f64) -> f64 {
+    let limit = limit(slo, usual);
+    let needed = ln(TIMES.len() as f64 * MEAN_TIME_TO_FALSE_ALARM);
+    needed / ln(SHARE_MAX / limit)
+}
+
+fn limit(slo: f64, usual: f64) -> f64 {
+    (USUAL_TIMES * usual).max(slo).clamp(LIMIT_MIN, LIMIT_MAX)
 }
 
 #[cfg(test)]

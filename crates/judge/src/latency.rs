@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use self::tilts::{Histogram, Reference, TILTS, Tilts};
 use crate::judge::Settings;
-use crate::mixture::{Ladder, Wealth};
+use crate::mixture::{AT_START, Ladder, Wealth};
 use crate::num::{ln, ln_add, ln_sum};
 use crate::tick::STRATA_MAX;
 
@@ -186,6 +186,29 @@ impl Stratum {
             self.added = 0;
         }
     }
+}
+
+/// Canary requests until a slowdown shows on average, for planning: the alternative that first
+/// earns `needed` nats beside what it has less than all wealth at the start. Infinite when none earns any.
+pub(crate) fn requests_to_show(
+    settings: &Settings,
+    needed: f64,
+    share: f64,
+    (control, canary): (&[f64; LATENCY_BUCKETS], &[f64; LATENCY_BUCKETS]),
+) -> f64 {
+    let scaled =
+        |shares: &[f64; LATENCY_BUCKETS], by: f64| Histogram::new(shares.map(|it| it * by));
+    let canary = scaled(canary, share).sped_up(settings.slowdown_buckets);
+    // Expected counts earn the expectation of the logarithm.
+    let growth = Tilts::of_shares(control).ln_e(&canary, &scaled(control, 1.0 - share));
+    let requests = growth.iter().enumerate().map(|(tilt, growth)| {
+        if *growth > 0.0 {
+            (needed - ln(tilts::weight(tilt) * AT_START)) * share / growth
+        } else {
+            f64::INFINITY
+        }
+    });
+    requests.fold(f64::INFINITY, f64::min)
 }
 
 #[cfg(test)]

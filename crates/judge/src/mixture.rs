@@ -12,7 +12,7 @@
 use crate::num::{ln, ln_add, ln_sum};
 
 /// Share of each component's wealth that bets from the first second.
-const AT_START: f64 = 0.7;
+pub(crate) const AT_START: f64 = 0.7;
 
 /// What all mixtures over the same components share: weights and the plan of restarts.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,7 +3,7 @@
 use model::{Metric, StagePlan};
 use serde::{Deserialize, Serialize};
 
-use crate::dispersion::{Curve, Groups, guard};
+use crate::dispersion::{Curve, Groups, guard, normal};
 use crate::errors::Errors;
 use crate::history::History;
 use crate::interval::Likelihood;
@@ -199,6 +199,8 @@ pub struct Judge {
     ratio: Likelihood,
     hosts: Compared,
     clients: Compared,
+    /// The normal distribution's quantile for alpha.
+    z: f64,
     /// Overdispersion of failing requests, as of the newest second.
     phi: f64,
     silence: Silence,
@@ -243,6 +245,7 @@ impl Judge {
             ratio: Likelihood::new(),
             hosts: Compared::new(&history.hosts),
             clients: Compared::new(&history.clients),
+            z: normal(settings.alpha),
             phi: 1.0,
             silence: Silence::default(),
             total: Cell::default(),
@@ -283,9 +286,8 @@ impl Judge {
         self.errors.observe(tick.at, &cells, self.phi);
         self.hosts.observe(&tick.hosts);
         self.clients.observe(&tick.clients);
-        let alpha = self.settings.alpha;
         self.phi = [&self.hosts, &self.clients]
-            .map(|groups| guard(&groups.control, groups.before.over(self.next), alpha))
+            .map(|groups| guard(&groups.control, groups.before.over(self.next), self.z))
             .into_iter()
             .fold(1.0, f64::max);
         self.errors.cap_pass(CREDIT * self.pass_needed());

@@ -67,11 +67,6 @@ pub(crate) fn erfc(x: f64) -> f64 {
     libm::erfc(x)
 }
 
-/// Arc tangent.
-pub(crate) fn atan(x: f64) -> f64 {
-    libm::atan(x)
-}
-
 /// Numbers in a record, as the shortest text that means exactly them: a JSON reader
 /// may be one bit off with a long decimal fraction, the standard library's is not.
 pub(crate) mod exact {

@@ -15,7 +15,7 @@ fn a_healthy_bundle_is_sent_back_at_most_as_often_as_was_asked() {
         horizon_ticks: 400,
         ..errors_only()
     };
-    let runs = 2000;
+    let runs = 1000;
     let wrong = (0..runs).filter(|run| {
         let mut chance = Chance::new(*run);
         let share = [0.001, 0.01, 0.3][(run % 3) as usize];
@@ -28,15 +28,15 @@ fn a_healthy_bundle_is_sent_back_at_most_as_often_as_was_asked() {
         first(&mut judge, ticks, is_harm).is_some()
     });
     let wrong = wrong.count();
-    // At a true rate of 0.1 more than 250 would come once in ten million times.
-    assert!(wrong <= 250, "{wrong} of {runs}");
-    // The bound is nearly used up by bets that are worth something.
-    assert!(wrong >= 20, "{wrong} of {runs}");
+    // At a true rate of 0.1 more than 150 would come once in ten million times.
+    assert!(wrong <= 150, "{wrong} of {runs}");
+    // Bets that are worth something use up a part of it.
+    assert!(wrong >= 10, "{wrong} of {runs}");
 }
 
 #[test]
 fn a_bundle_at_the_margin_passes_at_most_as_often_as_was_asked() {
-    let runs = 2000;
+    let runs = 1000;
     let wrong = (0..runs).filter(|run| {
         let mut chance = Chance::new(*run + 77_000);
         let settings = Settings {
@@ -51,7 +51,7 @@ fn a_bundle_at_the_margin_passes_at_most_as_often_as_was_asked() {
         first(&mut judge, ticks, |word| word == Word::Pass).is_some()
     });
     let wrong = wrong.count();
-    assert!(wrong <= 250, "{wrong} of {runs}");
+    assert!(wrong <= 150, "{wrong} of {runs}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use model::Metric;
 use crate::chance::Chance;
 
 /// Hosts that run the old bundle.
-const CONTROL_HOSTS: u8 = 19;
+const CONTROL_HOSTS: u8 = 8;
 
 pub(crate) fn sums(e: u64, n: u64) -> Sums {
     Sums { n, e }

@@ -285,3 +285,16 @@ fn bet_on_harm<const K: usize>(line: Line, times: [f64; K], usual: f64, cell: &C
         line.ln_e(bet, cell.canary, cell.control)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stratum_takes_less_than_a_kilobyte() {
+        let own = size_of::<Stratum>() + size_of::<Rate>();
+        assert!(own <= 512, "{own}");
+        // What all strata share is small as well.
+        assert!(size_of::<Errors>() <= 2048, "{}", size_of::<Errors>());
+    }
+}

@@ -7,6 +7,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::dispersion::Curve;
+use crate::events::EventHistory;
+use crate::gauges::GaugeHistory;
+use crate::latency::LatencyHistory;
 use crate::num::exact;
 use crate::strata::Cells;
 use crate::tick::{STRATA_MAX, Sums, Tick};
@@ -34,6 +37,9 @@ pub struct History {
     pub(crate) rates: Vec<Rate>,
     /// Requests and seconds, forgotten.
     traffic: Traffic,
+    pub(crate) latency: LatencyHistory,
+    pub(crate) events: EventHistory,
+    pub(crate) gauges: GaugeHistory,
     pub(crate) hosts: Curve,
     pub(crate) clients: Curve,
 }
@@ -94,6 +100,14 @@ impl History {
             self.rates[stratum].observe(cell.control);
             self.traffic.n += cell.control.n as f64;
         }
+        for stratum in &tick.strata {
+            self.latency
+                .observe(stratum.stratum, &stratum.control_latency);
+        }
+        for event in &tick.events {
+            self.events.observe(event);
+        }
+        self.gauges.observe(tick.at, &tick.gauges);
         self.hosts.observe(&tick.hosts);
         self.clients.observe(&tick.clients);
     }
@@ -108,7 +122,7 @@ impl History {
                 .into_iter()
                 .filter_map(|curve| curve.over(60))
                 .fold(1.0, |phi, before| phi.max(before.seen.phi)),
-            latency: Vec::new(),
+            latency: self.latency.shares(),
         })
     }
 }

@@ -5,13 +5,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::dispersion::{Curve, Groups, guard, normal};
 use crate::errors::Errors;
+use crate::events::EventProcess;
+use crate::gauges::GaugeProcess;
 use crate::history::History;
 use crate::interval::Likelihood;
+use crate::latency::LatencyProcess;
 use crate::num::{exact, ln, ln_sum};
 use crate::silence::Silence;
 use crate::strata::{Cell, Cells};
 use crate::suspect::suspect;
-use crate::tick::{Side, Sums, Tick};
+use crate::tick::{STRATA_MAX, Side, StratumTick, Sums, Tick};
 
 /// Wrong passes: a wave whose bundle is as bad as the plan's margin passes once in twenty times at most.
 const BETA: f64 = 0.05;
@@ -196,6 +199,11 @@ pub struct GaugeWarning {
 pub struct Judge {
     settings: Settings,
     errors: Errors,
+    latency: LatencyProcess,
+    crashes: EventProcess,
+    heartbeats: EventProcess,
+    custom: EventProcess,
+    gauges: GaugeProcess,
     ratio: Likelihood,
     hosts: Compared,
     clients: Compared,
@@ -239,9 +247,15 @@ struct Part {
 impl Judge {
     /// Begins to compare; `history` is what the old bundle did before.
     pub fn new(settings: &Settings, history: &History) -> Judge {
+        let events = |metric| EventProcess::new(settings, metric, &history.events);
         Judge {
             settings: settings.clone(),
             errors: Errors::new(settings, history),
+            latency: LatencyProcess::new(settings, &history.latency),
+            crashes: events(Metric::Crashes),
+            heartbeats: events(Metric::Heartbeats),
+            custom: events(Metric::Custom),
+            gauges: GaugeProcess::new(&history.gauges),
             ratio: Likelihood::new(),
             hosts: Compared::new(&history.hosts),
             clients: Compared::new(&history.clients),
@@ -284,6 +298,7 @@ impl Judge {
             self.ratio.observe(cell.canary, cell.control);
         }
         self.errors.observe(tick.at, &cells, self.phi);
+        self.observe_others(tick);
         self.hosts.observe(&tick.hosts);
         self.clients.observe(&tick.clients);
         self.phi = [&self.hosts, &self.clients]
@@ -293,12 +308,37 @@ impl Judge {
         self.errors.cap_pass(CREDIT * self.pass_needed());
     }
 
+    fn observe_others(&mut self, tick: &Tick) {
+        // In the order of numbers, so that sums don't depend on the order in the tick.
+        for number in 0..STRATA_MAX {
+            let of = |stratum: &&StratumTick| stratum.number() == number;
+            for it in tick.strata.iter().filter(of) {
+                let stratum = u8::try_from(number).unwrap_or(u8::MAX);
+                let (canary, control) = (&it.canary_latency, &it.control_latency);
+                self.latency.observe(tick.at, stratum, canary, control);
+            }
+        }
+        for event in &tick.events {
+            self.crashes.observe(event);
+            self.heartbeats.observe(event);
+            self.custom.observe(event);
+        }
+        self.gauges.observe(tick.at, &tick.gauges);
+    }
+
     /// What is to be said now.
     pub fn standing(&self) -> Standing {
         let parts = self.parts();
         let (harm, carrier) = merged(&parts);
         let word = self.word_of(&parts, harm, carrier);
         let (stratum, began) = self.errors.carrier();
+        let (stratum, began) = match carrier {
+            Metric::Errors => (stratum, Some(began)),
+            Metric::Latency => (self.latency.stratum(), None),
+            Metric::Crashes | Metric::Heartbeats | Metric::Saturation | Metric::Custom => {
+                (None, None)
+            }
+        };
         let is_shown = harm > 0.0;
         Standing {
             word,
@@ -319,10 +359,10 @@ impl Judge {
             wave_canary: self.wave.total.canary,
             wave_control: self.wave.total.control,
             at: self.at,
-            began: is_shown.then_some(began),
+            began: began.filter(|_| is_shown),
             missing: self.silence.missing,
             silent: self.silence.silent(),
-            warnings: Vec::new(),
+            warnings: self.gauges.warnings(),
         }
     }
 
@@ -354,6 +394,7 @@ impl Judge {
             && harm < ln(1.0 / self.settings.beta)
             && self.wave.total.canary.n > 0
             && self.silence.silent() == 0
+            && self.gauges.warnings().is_empty()
             && missing <= MISSING_MIN.max(seconds / MISSING_ONE_IN)
     }
 
@@ -378,11 +419,14 @@ impl Judge {
                 let harm = self.errors.ln_harm_over(self.phi);
                 (harm, self.phi, self.errors.is_told(), false)
             }
-            Metric::Latency
-            | Metric::Crashes
-            | Metric::Heartbeats
-            | Metric::Saturation
-            | Metric::Custom => (0.0, 1.0, false, false),
+            Metric::Latency => (self.latency.ln_m(), 1.0, self.latency.told(), false),
+            Metric::Crashes => of_events(&self.crashes),
+            Metric::Heartbeats => of_events(&self.heartbeats),
+            Metric::Custom => of_events(&self.custom),
+            Metric::Saturation => {
+                let is_full = self.gauges.warnings().iter().any(|it| it.is_full);
+                (self.gauges.ln_m(), 1.0, self.gauges.told(), is_full)
+            }
         };
         Part {
             standing: MetricStanding {
@@ -395,6 +439,12 @@ impl Judge {
             is_hard,
         }
     }
+}
+
+/// Evidence after the correction for bursts, dispersion, whether it was told, and the hard rule.
+fn of_events(process: &EventProcess) -> (f64, f64, bool, bool) {
+    let (harm, dispersion) = (process.ln_m(), process.dispersion());
+    (harm, dispersion, process.told(), process.hard())
 }
 
 /// Evidence of all metrics together, and which has the most of it. A weighted mean is the one

@@ -79,7 +79,7 @@ impl<const K: usize> Wealth<K> {
 
     /// The outcome of one tick's bets, by component; 0 where none was made.
     pub(crate) fn bet(&mut self, ladder: &Ladder<K>, at: u64, ln_e: &[f64; K]) {
-        for k in 0..K {
+        for (k, ln_e) in ln_e.iter().enumerate() {
             let new = ladder.due(k, at) - ladder.due(k, self.through);
             if new > 0 {
                 let mut portion = ladder.portions[k].1;
@@ -88,12 +88,12 @@ impl<const K: usize> Wealth<K> {
                 }
                 self.ln_in[k] = ln_add(self.ln_in[k], portion);
             }
-            self.ln_in[k] += ln_e[k];
+            self.ln_in[k] += ln_e;
             if self.run[k] <= 0.0 {
                 self.run[k] = 0.0;
                 self.since[k] = u32::try_from(at).unwrap_or(u32::MAX);
             }
-            self.run[k] += ln_e[k];
+            self.run[k] += ln_e;
         }
         self.through = at;
     }

@@ -19,7 +19,7 @@ impl Cells {
     pub(crate) fn of(tick: &Tick) -> Cells {
         let mut cells = [Cell::default(); STRATA_MAX];
         for stratum in &tick.strata {
-            let cell = &mut cells[usize::from(stratum.stratum).min(STRATA_MAX - 1)];
+            let cell = &mut cells[stratum.number()];
             cell.canary.add(stratum.canary);
             cell.control.add(stratum.control);
         }

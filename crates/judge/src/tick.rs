@@ -75,6 +75,13 @@ pub struct StratumTick {
     pub control_latency: Vec<(u8, u64)>,
 }
 
+impl StratumTick {
+    /// Its place; what is beyond the last is in the last.
+    pub(crate) fn number(&self) -> usize {
+        usize::from(self.stratum).min(STRATA_MAX - 1)
+    }
+}
+
 /// One group in one second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupTick {

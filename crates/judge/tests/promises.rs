@@ -6,6 +6,8 @@
 mod chance;
 #[path = "promises/guarantee.rs"]
 mod guarantee;
+#[path = "promises/metrics.rs"]
+mod metrics;
 #[path = "promises/properties.rs"]
 mod properties;
 #[path = "promises/replay.rs"]

@@ -152,4 +152,46 @@ impl Client {
         let path = format!("/v1/gateways/{gateway}/routes?environment={environment}");
         self.get_newer(&path, etag, wait).await
     }
+
+    /// `GET /v1/releases/ID/verdict`.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn verdict(&self, id: ReleaseId) -> Result<api::VerdictView, ClientError> {
+        self.get(&format!("/v1/releases/{id}/verdict")).await
+    }
+
+    /// `POST /v1/releases/ID/continue`.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn carry_on(
+        &self,
+        id: ReleaseId,
+        request: &api::ContinueRequest,
+    ) -> Result<api::ReleaseView, ClientError> {
+        self.post(&format!("/v1/releases/{id}/continue"), request)
+            .await
+    }
+
+    /// `POST /v1/plan`.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn plan(&self, request: &api::PlanRequest) -> Result<api::PlanView, ClientError> {
+        self.post("/v1/plan", request).await
+    }
+
+    /// `POST /v1/sources/NAME/ticks`.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn ticks(
+        &self,
+        source: &str,
+        request: &api::TicksRequest,
+    ) -> Result<api::TicksAnswer, ClientError> {
+        self.post(&format!("/v1/sources/{source}/ticks"), request)
+            .await
+    }
 }

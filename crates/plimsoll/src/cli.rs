@@ -1,6 +1,7 @@
 //! The command line's words.
 
 mod gates;
+mod judge;
 mod shells;
 
 use std::path::PathBuf;
@@ -12,15 +13,16 @@ pub(crate) use gates::{
     Against, ApproveArgs, AttestArgs, AttestCommand, AuditArgs, AuditCommand, BreakGlassArgs,
     BreakGlassCommand, CheckArgs, FreezeArgs, PushArgs, ThawArgs,
 };
+pub(crate) use judge::{ContinueArgs, PlanArgs, VerdictArgs};
 pub(crate) use shells::{AgentArgs, AgentCommand, GatewayArgs, LogArgs, ServerArgs};
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  done; for push: the change is good
+  0  done; for push: the change is good; for verdict: no harm is shown
   1  something broke
   2  the command line is wrong
   3  refused: the answer says why and what to do next
-  4  the change was rolled back
+  4  the change was rolled back; for verdict: harm is shown
   5  the change is still on its way, and --wait is over
   6  the control plane does not answer
 
@@ -133,6 +135,21 @@ pub(crate) enum Command {
         after_help = "Examples:\n  plimsoll rollback api\n  plimsoll rollback api --release 12 --reason 'orders fail'\n  plimsoll rollback api --to DIGEST"
     )]
     Rollback(RollbackArgs),
+    /// What the judge says of a release: counts, evidence, who is to blame, what is still needed
+    #[command(
+        after_help = "Examples:\n  plimsoll verdict                 the newest release\n  plimsoll verdict api --watch\n  plimsoll verdict 12 --json | jq .explanation.ratio\n  plimsoll verdict 12 --replay     computes it again from its recorded seconds\n\nEnds with 4 when the verdict is harm."
+    )]
+    Verdict(VerdictArgs),
+    /// Pass a held wave that the judge can't decide
+    #[command(
+        after_help = "Examples:\n  plimsoll verdict 12\n  plimsoll continue 12 --reason 'night traffic; looked at the logs of web-01'"
+    )]
+    Continue(ContinueArgs),
+    /// How long each wave must bake to show a regression, from the service's own traffic
+    #[command(
+        after_help = "Examples:\n  plimsoll plan                    the plan of ./plimsoll.toml\n  plimsoll plan --service api      without a project: the plan that is good now\n  plimsoll plan --project other.toml --json"
+    )]
+    Plan(PlanArgs),
     /// Approve a high-risk change of somebody else
     #[command(
         after_help = "Examples:\n  plimsoll approve 7\n  plimsoll approve 7 --note 'address checked with the auth team' --yes"

@@ -10,14 +10,18 @@
 )]
 
 mod audit;
+mod chart;
 mod checklist;
 mod cli;
 mod commands;
 mod connect;
 mod findings;
+mod judged;
 mod look;
 mod narrate;
 mod output;
+mod planned;
+mod replay;
 mod words;
 
 use std::process::ExitCode;
@@ -100,6 +104,9 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Releases(args) => c::releases::releases(args, ask).await,
         Command::Hosts(args) => c::hosts::hosts(args, ask).await,
         Command::Rollback(args) => c::rollback::rollback(args, ask).await,
+        Command::Verdict(args) => c::verdict::verdict(args, ask).await,
+        Command::Continue(args) => c::verdict::carry_on(args, ask).await,
+        Command::Plan(args) => c::plan::plan(args, ask).await,
         Command::Approve(args) => c::approve::approve(args, ask).await,
         Command::Attest(args) => c::attest::attest(args, ask).await,
         Command::Audit(args) => c::audit::audit(args, ask).await,

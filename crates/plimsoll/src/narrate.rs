@@ -17,12 +17,15 @@ use wire::client::Fetched;
 use wire::{Client, ClientError};
 
 use crate::checklist;
+use crate::judged;
 use crate::look::Look;
 use crate::output::{Failure, NOT_YET, Paint, ROLLED_BACK, UNREACHABLE, paint};
-use crate::words::{exposure_line, progress, state_word, status_line, wave_line};
+use crate::words::{self, exposure_line, progress, state_word, status_line, wave_line};
 
 /// One long poll; short, so that bars and bake times move on.
 const POLL: Duration = Duration::from_millis(900);
+/// Where lines can't be redrawn, evidence is told this often: it changes with each second.
+const VERDICT_EVERY: Duration = Duration::from_secs(15);
 /// A control plane that is away for less than this is waited for.
 const AWAY_MAX: Duration = Duration::from_secs(60);
 
@@ -66,6 +69,7 @@ pub(crate) async fn follow(
             Err(error) => return Err(error.into()),
         }
         let Some(release) = &newest else { continue };
+        told.judge(client, release).await;
         let code = match release.state {
             ReleaseState::Good => ExitCode::SUCCESS,
             ReleaseState::RolledBack => ExitCode::from(ROLLED_BACK),
@@ -84,7 +88,7 @@ pub(crate) async fn follow(
                 }));
             }
         };
-        told.end(release);
+        told.end(client, release).await;
         return Ok(code);
     }
 }
@@ -101,6 +105,9 @@ struct Told {
     /// Whether the gates' heading was told.
     headed: bool,
     away: bool,
+    /// What the judge said last, and when that was told as a line.
+    verdict: Option<String>,
+    verdict_at: Option<Instant>,
     bar: Option<ProgressBar>,
 }
 
@@ -131,6 +138,8 @@ impl Told {
             gates: BTreeMap::new(),
             headed: false,
             away: false,
+            verdict: None,
+            verdict_at: None,
             bar,
         }
     }
@@ -183,9 +192,47 @@ impl Told {
             bar.set_length(all);
             bar.set_position(done);
             bar.set_prefix(self.open_gates(release));
-            bar.set_message(status_line(release));
+            bar.set_message(self.message(release));
         }
         Ok(())
+    }
+
+    /// Why it waits, what the judge says meanwhile, whom it met.
+    fn message(&self, release: &ReleaseView) -> String {
+        match &self.verdict {
+            Some(verdict) => format!("{verdict} · {}", status_line(release)),
+            None => status_line(release),
+        }
+    }
+
+    /// Whether the judge looks at it at this moment, and people would be told.
+    fn wants_verdict(&self, release: &ReleaseView) -> bool {
+        let told_lately = || {
+            let since = self.verdict_at.map(|at| at.elapsed());
+            self.bar.is_none() && since.is_some_and(|since| since < VERDICT_EVERY)
+        };
+        !self.json && judging(release) && !told_lately()
+    }
+
+    /// What the judge says, where people would be told.
+    async fn judge(&mut self, client: &Client, release: &ReleaseView) {
+        if !self.wants_verdict(release) {
+            return;
+        }
+        let view = judged::of(client, release.id).await;
+        let explanation = view.filter(|view| view.live).and_then(|it| it.explanation);
+        let evidence = explanation.as_ref().map(judged::evidence);
+        if let (None, Some(evidence)) = (&self.bar, &evidence) {
+            self.verdict_at = Some(Instant::now());
+            // The same once more is no news.
+            if self.verdict.as_ref() != Some(evidence) {
+                self.line(paint(Paint::Dim, format!("  {:<16} {evidence}", "judging")));
+            }
+        }
+        self.verdict = evidence;
+        if let Some(bar) = &self.bar {
+            bar.set_message(self.message(release));
+        }
     }
 
     /// A gate is told once it is settled, and once when it begins to wait for people.
@@ -315,7 +362,7 @@ impl Told {
         }
     }
 
-    fn end(&self, release: &ReleaseView) {
+    async fn end(&self, client: &Client, release: &ReleaseView) {
         self.finish();
         if self.json {
             return;
@@ -340,5 +387,19 @@ impl Told {
             Some(width) if used + exposure.len() > width => println!("{head}\n  {exposure}"),
             Some(_) | None => println!("{head}{exposure}"),
         }
+        if release.state == ReleaseState::RolledBack {
+            let verdict = judged::of(client, release.id).await;
+            let verdict = verdict.filter(|view| view.rule.is_some());
+            for line in words::judge_lines(verdict.as_ref(), Look::stdout()) {
+                println!("{line}");
+            }
+        }
     }
+}
+
+/// Whether a wave of it bakes: then seconds are compared.
+fn judging(release: &ReleaseView) -> bool {
+    let rolling = matches!(release.state, ReleaseState::Rolling | ReleaseState::Held);
+    let mut waves = release.stages.iter().flat_map(|stage| &stage.waves);
+    rolling && waves.any(|wave| wave.state == WaveState::Baking)
 }

@@ -6,10 +6,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use model::gate::Risk;
 use model::{GateState, Millis, Permille};
-use wire::api::{BreakGlassView, FreezeView, ReleaseState, ReleaseView, WaveState, WaveView};
+use wire::api::{
+    BreakGlassView, FreezeView, ReleaseState, ReleaseView, VerdictView, WaveState, WaveView,
+};
 
 use crate::checklist;
 use crate::commands::emergency::standing;
+use crate::judged;
 use crate::look::Look;
 use crate::output::{Paint, paint};
 
@@ -245,6 +248,12 @@ pub(crate) fn release_lines(release: &ReleaseView, look: Look) -> Vec<String> {
         lines.extend(led("waiting", waiting, look));
     }
     lines
+}
+
+/// What the judge says of a release, in a line of its own.
+pub(crate) fn judge_lines(verdict: Option<&VerdictView>, look: Look) -> Vec<String> {
+    let line = verdict.and_then(judged::line);
+    line.map_or_else(Vec::new, |line| led("judge", &line, look))
 }
 
 pub(crate) fn wave_line(wave: &WaveView) -> String {

@@ -8,6 +8,7 @@ use wire::api::{Done, LiftRequest, ReleaseView};
 use crate::cli::{Ask, ReleasesArgs, ReleasesCommand};
 use crate::commands::approve;
 use crate::connect;
+use crate::judged;
 use crate::look::Look;
 use crate::narrate;
 use crate::output::{self, Failure, print_table, table};
@@ -33,7 +34,12 @@ pub(crate) async fn releases(args: ReleasesArgs, ask: &Ask) -> Result<ExitCode, 
             if args.json {
                 output::json(&release)?;
             } else {
-                for line in words::release_lines(&release, Look::stdout()) {
+                let look = Look::stdout();
+                for line in words::release_lines(&release, look) {
+                    println!("{line}");
+                }
+                let verdict = judged::of(&client, release.id).await;
+                for line in words::judge_lines(verdict.as_ref(), look) {
                     println!("{line}");
                 }
             }

@@ -8,6 +8,7 @@ use wire::api::StatusView;
 
 use crate::cli::{Ask, JsonArgs};
 use crate::connect;
+use crate::judged;
 use crate::look::Look;
 use crate::output::{self, Failure, Paint, paint};
 use crate::words;
@@ -59,7 +60,13 @@ pub(crate) async fn status(args: JsonArgs, ask: &Ask) -> Result<ExitCode, Failur
             let mut release = release.clone();
             // At a glance what is not demanded is not in the way; `releases show` has it.
             release.gates.retain(|gate| gate.state != GateState::Off);
-            for line in words::release_lines(&release, Look::stdout().less(2)) {
+            let look = Look::stdout().less(2);
+            let verdict = judged::of(&client, release.id).await;
+            let judge = words::judge_lines(verdict.as_ref(), look);
+            for line in words::release_lines(&release, look)
+                .into_iter()
+                .chain(judge)
+            {
                 println!("  {line}");
             }
         }

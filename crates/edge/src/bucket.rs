@@ -8,6 +8,7 @@
 //! later version must place a tenant alike, or a restart moves customers
 //! between bundles.
 
+use model::ticks::CLIENT_GROUPS;
 use model::{Permille, ServiceName};
 
 /// Buckets of the scale: fine enough that a thousandth is ten of them.
@@ -37,6 +38,12 @@ impl Bucket {
     pub const fn get(self) -> u16 {
         self.0
     }
+
+    /// The tenant's group, below [`CLIENT_GROUPS`]: neighbours on the scale are
+    /// in different ones, so every share of it has tenants of all.
+    pub fn group(self) -> u8 {
+        u8::try_from(self.0 % u16::from(CLIENT_GROUPS)).unwrap_or(0)
+    }
 }
 
 /// How many buckets a share has.
@@ -55,6 +62,8 @@ mod tests {
         let web: ServiceName = "web".parse().unwrap();
         let places = ["-", "acme", "globex", "~other"].map(|tenant| Bucket::of(&api, tenant).get());
         assert_eq!(places, [2914, 1499, 600, 6013]);
+        let groups = ["-", "acme", "globex", "~other"].map(|it| Bucket::of(&api, it).group());
+        assert_eq!(groups, [2, 27, 24, 29]);
         assert_ne!(Bucket::of(&web, "acme"), Bucket::of(&api, "acme"));
     }
 }

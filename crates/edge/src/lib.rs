@@ -5,16 +5,22 @@
 //!   and takes the pool's backends in turn.
 //! - [`Counts`] keeps totals by bundle and tenant, and knows which of them the
 //!   control plane has not acknowledged yet.
+//! - [`Ticks`] counts the same requests second by second, by host, class of
+//!   endpoint and latency, for the judge.
 //!
 //! Invariant: a tenant that met a newer bundle stays on it while that bundle's
 //! share grows, and every request that was offered is counted exactly once.
 
 mod bucket;
+mod classes;
 mod counts;
 mod router;
+mod ticks;
 
 pub use bucket::{BUCKETS, Bucket};
+pub use classes::{Class, Classes};
 pub use counts::{
     Batch, Counts, OTHER_TENANTS, Outcome, ROWS_MAX, RowTotals, TENANTS_PER_BUNDLE_MAX, Tally,
 };
-pub use router::{Choice, FAILURES_TO_SKIP, Label, NoBackend, Router, SKIPPED_FOR};
+pub use router::{Choice, FAILURES_TO_SKIP, Label, NoBackend, Place, Router, SKIPPED_FOR, Spot};
+pub use ticks::{CELLS_QUEUED_MAX, HOST_CELLS_MAX, POST_CELLS_MAX, Second, Ticks};

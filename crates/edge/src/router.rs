@@ -17,9 +17,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use model::{Backend, Digest, ServiceName, ServiceRoutes};
+use model::{Backend, Digest, HostName, ServiceName, ServiceRoutes};
 
 use crate::bucket::{BUCKETS, Bucket, width};
+use crate::classes::{Class, Classes};
 
 /// Connect failures in a row after which a backend is passed over. One or two
 /// are a restart's ordinary noise.
@@ -37,6 +38,28 @@ pub struct Label {
     pub digest: Digest,
 }
 
+/// One bundle on one host, and the classes of its requests.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The service and the bundle.
+    pub label: Arc<Label>,
+    /// The host.
+    pub host: HostName,
+    /// The service's classes of endpoints.
+    pub classes: Arc<Classes>,
+}
+
+/// Under what a request is counted in its second.
+#[derive(Debug, Clone)]
+pub struct Spot {
+    /// The bundle and the host that it was handed to.
+    pub place: Arc<Place>,
+    /// Its class.
+    pub class: Class,
+    /// Its tenant's group, below [`model::ticks::CLIENT_GROUPS`].
+    pub group: u8,
+}
+
 /// No pool has a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoBackend;
@@ -50,6 +73,19 @@ pub struct Choice<'a> {
     pub slot: usize,
     /// The backend.
     pub backend: &'a Backend,
+    place: &'a Arc<Place>,
+    bucket: Bucket,
+}
+
+impl Choice<'_> {
+    /// Under what a request with this method and path (without its query) is counted.
+    pub fn spot(&self, method: &str, path: &str) -> Spot {
+        Spot {
+            place: self.place.clone(),
+            class: self.place.classes.of(method, path),
+            group: self.bucket.group(),
+        }
+    }
 }
 
 /// One service's pools, ready for requests.
@@ -74,6 +110,7 @@ struct Lane {
 #[derive(Debug)]
 struct Target {
     backend: Backend,
+    place: Arc<Place>,
     mark: Arc<Mark>,
 }
 
@@ -92,6 +129,7 @@ impl Router {
         let mut backends = Vec::new();
         let mut lanes = Vec::with_capacity(routes.pools.len());
         let mut end = 0_u16;
+        let classes = Arc::new(Classes::new(&routes.endpoints));
         // Newer pools first, from 0 upward; the settled one last, up to the end.
         let newer = routes.pools.iter().skip(1);
         for (n, pool) in newer.chain(routes.pools.first()).enumerate() {
@@ -101,15 +139,21 @@ impl Router {
                 false => end.saturating_add(width(pool.share_permille)).min(BUCKETS),
             };
             let first = backends.len();
+            let label = Arc::new(Label {
+                service: service.clone(),
+                digest: pool.digest,
+            });
             backends.extend(pool.backends.iter().map(|backend| Target {
                 backend: backend.clone(),
+                place: Arc::new(Place {
+                    label: label.clone(),
+                    host: backend.host.clone(),
+                    classes: classes.clone(),
+                }),
                 mark: mark_of(before, backend),
             }));
             lanes.push(Lane {
-                label: Arc::new(Label {
-                    service: service.clone(),
-                    digest: pool.digest,
-                }),
+                label,
                 end,
                 first,
                 len: pool.backends.len(),
@@ -133,8 +177,8 @@ impl Router {
     /// # Errors
     /// When no pool has a backend.
     pub fn choose(&self, tenant: &str, now: Duration) -> Result<Choice<'_>, NoBackend> {
-        let bucket = Bucket::of(&self.service, tenant).get();
-        let own = self.lanes.iter().find(|lane| bucket < lane.end);
+        let bucket = Bucket::of(&self.service, tenant);
+        let own = self.lanes.iter().find(|lane| bucket.get() < lane.end);
         // A share without a host can't be kept: the settled pool steps in, or whoever is there.
         let lane = own
             .into_iter()
@@ -142,10 +186,13 @@ impl Router {
             .find(|lane| lane.len > 0)
             .ok_or(NoBackend)?;
         let slot = self.next_of(lane, millis(now));
+        let target = &self.backends[slot];
         Ok(Choice {
             label: &lane.label,
             slot,
-            backend: &self.backends[slot].backend,
+            backend: &target.backend,
+            place: &target.place,
+            bucket,
         })
     }
 

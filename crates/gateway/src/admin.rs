@@ -196,7 +196,22 @@ impl Pages {
     fn register_counts(&self, registry: &mut Registry) {
         let requests: Family<BundleLabels, Counter> = Family::default();
         let refused: Family<RefusalLabels, Counter> = Family::default();
-        let counts = self.front.ledger.counts();
+        let ledger = &self.front.ledger;
+        let mut book = ledger.book();
+        let seconds_waiting = book.ticks.waiting(ledger.now()) as u64;
+        let seconds = [
+            (
+                "seconds_dropped",
+                "Seconds of counts that nobody took in time",
+                book.ticks.dropped(),
+            ),
+            (
+                "hosts_overflowed",
+                "Requests counted in their second without their host, for want of room",
+                book.ticks.folded(),
+            ),
+        ];
+        let counts = &book.counts;
         for (label, tally) in counts.tallies() {
             let outcomes = [
                 ("served", tally.served),
@@ -223,7 +238,18 @@ impl Pages {
         overflowed.inc_by(counts.overflowed());
         let rows = counts.rows_len() as u64;
         let waiting = counts.changed_len() as u64;
-        drop(counts);
+        drop(book);
+        for (name, help, value) in seconds {
+            let counter: Counter = Counter::default();
+            counter.inc_by(value);
+            registry.register(name, help, counter);
+        }
+        gauge(
+            registry,
+            "seconds_waiting",
+            "Seconds of counts not yet acknowledged",
+            seconds_waiting,
+        );
         registry.register(
             "requests",
             "Requests handed to hosts, by how they ended",

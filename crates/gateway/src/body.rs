@@ -6,8 +6,9 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use edge::Outcome;
@@ -33,9 +34,12 @@ pub(crate) enum Phase {
     Broken,
 }
 
-/// A [`Phase`] that two tasks share.
+/// A [`Phase`] that two tasks share, and how long the client kept the backend waiting.
 #[derive(Debug, Default)]
-pub(crate) struct Progress(AtomicU8);
+pub(crate) struct Progress {
+    phase: AtomicU8,
+    waited_us: AtomicU64,
+}
 
 impl Progress {
     fn set(&self, phase: Phase) {
@@ -46,17 +50,27 @@ impl Progress {
             Phase::TooLarge => 3,
             Phase::Broken => 4,
         };
-        self.0.store(code, Ordering::Relaxed);
+        self.phase.store(code, Ordering::Relaxed);
     }
 
     pub(crate) fn phase(&self) -> Phase {
-        match self.0.load(Ordering::Relaxed) {
+        match self.phase.load(Ordering::Relaxed) {
             0 => Phase::Backend,
             1 => Phase::Client,
             2 => Phase::Ended,
             3 => Phase::TooLarge,
             _ => Phase::Broken,
         }
+    }
+
+    /// How long the client's body was waited for so far.
+    pub(crate) fn waited(&self) -> Duration {
+        Duration::from_micros(self.waited_us.load(Ordering::Relaxed))
+    }
+
+    fn wait(&self, span: Duration) {
+        let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        self.waited_us.fetch_add(micros, Ordering::Relaxed);
     }
 }
 
@@ -82,6 +96,8 @@ struct Stream {
     inner: Incoming,
     bytes_left: u64,
     progress: Arc<Progress>,
+    /// Since when the client has sent nothing more.
+    waits_since: Option<Instant>,
 }
 
 impl Upload {
@@ -95,6 +111,7 @@ impl Upload {
             inner,
             bytes_left: bytes_max,
             progress: progress.clone(),
+            waits_since: None,
         };
         (Upload(Some(stream)), Some(progress))
     }
@@ -115,7 +132,13 @@ impl Body for Upload {
         let Some(stream) = &mut self.0 else {
             return Poll::Ready(None);
         };
-        let (phase, polled) = match Pin::new(&mut stream.inner).poll_frame(cx) {
+        let polled = Pin::new(&mut stream.inner).poll_frame(cx);
+        if polled.is_pending() {
+            stream.waits_since.get_or_insert_with(Instant::now);
+        } else if let Some(since) = stream.waits_since.take() {
+            stream.progress.wait(since.elapsed());
+        }
+        let (phase, polled) = match polled {
             Poll::Pending => (Phase::Client, Poll::Pending),
             Poll::Ready(None) => (Phase::Ended, Poll::Ready(None)),
             Poll::Ready(Some(Err(error))) => (
@@ -296,7 +319,7 @@ impl Download {
             Some(_) | None => Outcome::Failed,
         };
         if let Some(ticket) = self.ticket.take() {
-            ticket.settle(outcome);
+            ticket.settle_cut(outcome);
         }
         self.connection = None;
     }

@@ -97,7 +97,7 @@ pub async fn run(
 
     // These end with the process's need for them, not with `stop`: routes and counts matter while draining.
     let mut helpers = JoinSet::new();
-    let poster = Arc::new(post::Poster::new(&config, client.clone(), ledger));
+    let poster = Arc::new(post::Poster::new(&config, client.clone(), ledger.clone()));
     helpers.spawn(follow::follow(config.clone(), client, boards.clone()));
     if let Some(saved) = saved {
         helpers.spawn(saved.keep(boards.in_force()));
@@ -117,6 +117,7 @@ pub async fn run(
     let _ = stop.wait_for(|stop| *stop).await;
     while serving.join_next().await.is_some() {}
     helpers.shutdown().await;
+    ledger.book().ticks.finish(ledger.now());
     if tokio::time::timeout(LAST_POST_WITHIN, poster.post_all())
         .await
         .is_err()

@@ -1,15 +1,16 @@
-//! Brings the counts to the control plane.
+//! Brings the counts to the control plane: totals when they changed, and each
+//! second as soon as it is over, because a verdict waits for it.
 //!
-//! Invariant: a row that changed is posted until a post that carries it is
-//! acknowledged, whatever happens to posts in between; serving never waits for it.
+//! Invariant: a row that changed, and a second that is over, is posted until a
+//! post that carries it is acknowledged, whatever happens to posts in between;
+//! serving never waits for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use edge::Batch;
+use edge::{Batch, Second};
 use model::{TenantName, Timestamp};
-use tokio::time::{Instant, MissedTickBehavior};
 use wire::api::{CountRow, CountsAnswer, CountsRequest};
 use wire::backoff::Backoff;
 use wire::{Client, ClientError};
@@ -21,11 +22,12 @@ use crate::ledger::Ledger;
 const ROWS_PER_POST_MAX: usize = 2_000;
 /// A post without an answer for this long is given up and its rows sent again.
 const POST_WITHIN: Duration = Duration::from_secs(5);
-/// An empty post goes out after this long without news: a control plane that
-/// has restarted answers that it wants all rows.
-const BEAT_EVERY: Duration = Duration::from_secs(5);
-/// Between tries without an answer, at first and at most.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(3));
+/// A second is posted this long after its end: requests that end with it have
+/// read the clock before, and come to the lock a moment later.
+const CLOSED_BY: Duration = Duration::from_millis(5);
+/// Between tries without an answer, at first and at most. Short, because a verdict
+/// takes a second that is up to two old, and one small post a second hurts nobody.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
 
 /// Posts for one gateway.
 pub(crate) struct Poster {
@@ -50,7 +52,7 @@ struct OnItsWay<'a> {
 impl Drop for OnItsWay<'_> {
     fn drop(&mut self) {
         if let Some(batch) = self.batch.take() {
-            self.ledger.counts().put_back(batch);
+            self.ledger.book().counts.put_back(batch);
         }
     }
 }
@@ -71,16 +73,18 @@ impl Poster {
         }
     }
 
-    /// Posts what changed, every `period`, for ever; ended by its owner.
+    /// Posts each second at its end, and what changed in between every `period`,
+    /// for ever; ended by its owner.
     pub(crate) async fn every(self: Arc<Self>, period: Duration) {
-        let mut tick = tokio::time::interval(period);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut backoff = Backoff::new(PAUSE.0, PAUSE.1);
-        let mut posted_at = Instant::now();
         loop {
-            tick.tick().await;
-            let is_news = self.ledger.counts().changed_len() > 0;
-            if !is_news && posted_at.elapsed() < BEAT_EVERY {
+            let wake_at = next_post(self.ledger.now(), period);
+            tokio::time::sleep_until(self.ledger.epoch() + wake_at).await;
+            let is_news = {
+                let mut book = self.ledger.book();
+                book.counts.changed_len() > 0 || book.ticks.waiting(self.ledger.now()) > 0
+            };
+            if !is_news {
                 continue;
             }
             if self.post_all().await {
@@ -88,7 +92,6 @@ impl Poster {
             } else {
                 tokio::time::sleep(backoff.pause()).await;
             }
-            posted_at = Instant::now();
         }
     }
 
@@ -96,16 +99,17 @@ impl Poster {
     /// first that fails and says whether none did.
     pub(crate) async fn post_all(&self) -> bool {
         // Rows that change meanwhile wait for the next time, so that this ends.
-        let mut rows_left = self.ledger.counts().changed_len();
+        let mut rows_left = self.ledger.book().counts.changed_len();
         loop {
             let rows_max = rows_left.min(ROWS_PER_POST_MAX);
             rows_left -= rows_max;
-            match self.post(rows_max).await {
-                Ok(()) => {
+            let is_more = match self.post(rows_max).await {
+                Ok(seconds_left) => {
                     self.acknowledged.fetch_add(1, Ordering::Relaxed);
                     if self.is_lost.swap(false, Ordering::Relaxed) {
                         tracing::info!("counts arrive again");
                     }
+                    seconds_left || rows_left > 0
                 }
                 Err(error) => {
                     self.failed.fetch_add(1, Ordering::Relaxed);
@@ -114,16 +118,56 @@ impl Poster {
                     }
                     return false;
                 }
-            }
-            if rows_left == 0 {
+            };
+            if !is_more {
                 return true;
             }
         }
     }
 
-    async fn post(&self, rows_max: usize) -> Result<(), ClientError> {
-        let batch = self.ledger.counts().take_changed(rows_max);
-        let rows = batch.rows.iter().map(|row| CountRow {
+    /// One post. Says whether seconds are left that it had no room for, and
+    /// there is a point in sending them.
+    async fn post(&self, rows_max: usize) -> Result<bool, ClientError> {
+        let (batch, seconds, now) = {
+            let mut book = self.ledger.book();
+            let now = self.ledger.now();
+            (
+                book.counts.take_changed(rows_max),
+                book.ticks.take(now),
+                now,
+            )
+        };
+        let last = seconds.last().map_or(0, |second| second.seq());
+        let mut on_its_way = OnItsWay {
+            ledger: &self.ledger,
+            batch: Some(batch),
+        };
+        let answer = self.send(on_its_way.batch.as_ref(), &seconds, now).await;
+        if let Err(error) = &answer
+            && is_refused_for_good(error)
+        {
+            // They would be refused again, and hold up all that comes after them.
+            self.ledger.book().ticks.give_up(last);
+        }
+        let answer = answer?;
+        on_its_way.batch = None;
+        let mut book = self.ledger.book();
+        if answer.send_all {
+            book.counts.change_all();
+        }
+        book.ticks.acknowledge(answer.ticks_through);
+        let is_taken = last > 0 && answer.ticks_through >= last;
+        Ok(is_taken && book.ticks.waiting(now) > 0)
+    }
+
+    async fn send(
+        &self,
+        batch: Option<&Batch>,
+        seconds: &[Arc<Second>],
+        now: Duration,
+    ) -> Result<CountsAnswer, ClientError> {
+        let rows = batch.into_iter().flat_map(|batch| &batch.rows);
+        let rows = rows.map(|row| CountRow {
             service: row.label.service.clone(),
             digest: row.label.digest,
             tenant: TenantName(row.tenant.to_string()),
@@ -134,24 +178,52 @@ impl Poster {
             environment: self.environment.clone(),
             epoch_ms: self.epoch_ms,
             rows: rows.collect(),
-            ticks: Vec::new(),
-        };
-        let mut on_its_way = OnItsWay {
-            ledger: &self.ledger,
-            batch: Some(batch),
+            ticks: seconds.iter().map(|second| second.counts(now)).collect(),
         };
         let posting = self.client.post(&self.path, &request);
         let answered = tokio::time::timeout(POST_WITHIN, posting).await;
-        let answer: CountsAnswer = answered.unwrap_or_else(|_| {
+        answered.unwrap_or_else(|_| {
             Err(ClientError::Unreachable {
                 url: format!("{}{}", self.client.base(), self.path),
                 reason: format!("no answer within {POST_WITHIN:?}"),
             })
-        })?;
-        on_its_way.batch = None;
-        if answer.send_all {
-            self.ledger.counts().change_all();
+        })
+    }
+}
+
+/// When to post next, in time since the first second began: when the second is
+/// over, or a period from now if that is before.
+fn next_post(now: Duration, period: Duration) -> Duration {
+    let is_over = Duration::from_secs(now.as_secs().saturating_add(1));
+    is_over
+        .saturating_add(CLOSED_BY)
+        .min(now.saturating_add(period))
+}
+
+/// Whether the control plane would say the same to the same post again.
+fn is_refused_for_good(error: &ClientError) -> bool {
+    match error {
+        // Not well-formed, too large, not acceptable: it is what was sent.
+        ClientError::Refused { status, .. } => matches!(status, 400 | 413 | 422),
+        ClientError::Unreachable { .. } | ClientError::Protocol { .. } | ClientError::Setup(_) => {
+            false
         }
-        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_post_follows_each_second_and_each_period() {
+        let ms = Duration::from_millis;
+        let half = ms(500);
+        assert_eq!(next_post(ms(0), half), ms(500));
+        assert_eq!(next_post(ms(501), half), ms(1_001));
+        assert_eq!(next_post(ms(700), half), ms(1_005));
+        assert_eq!(next_post(ms(1_005), half), ms(1_505));
+        assert_eq!(next_post(ms(10), Duration::MAX), ms(1_005));
+        assert_eq!(next_post(ms(10), ms(50)), ms(60));
     }
 }

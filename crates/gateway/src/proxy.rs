@@ -44,7 +44,6 @@ pub(crate) struct Front {
     /// One for each connection that is told that there are too many.
     pub(crate) refusals: Arc<Semaphore>,
     ids: RequestIds,
-    epoch: Instant,
 }
 
 /// Whom a connection is with.
@@ -89,7 +88,6 @@ impl Front {
             limits,
             ledger,
             ids: RequestIds::default(),
-            epoch: Instant::now(),
         }
     }
 
@@ -100,12 +98,16 @@ impl Front {
         route: Option<Arc<Route>>,
         request: Request<Incoming>,
     ) -> Response<ReplyBody> {
-        let deadline = Instant::now() + self.limits.request_deadline;
+        let began = Instant::now();
+        let deadline = began + self.limits.request_deadline;
         let busy = peer.vitals.busy_until(deadline + CUT_AFTER);
         self.ledger.offer();
         let admitted = match &route {
             None => Err(Reason::NoRoutes.into()),
-            Some(route) => self.admit(peer, route, request).map(|it| (route, it)),
+            Some(route) => {
+                let admitted = self.admit(peer, route, request, began);
+                admitted.map(|it| (route, it))
+            }
         };
         match admitted {
             Ok((route, admitted)) => self.forward(route, admitted, deadline, busy).await,
@@ -125,6 +127,7 @@ impl Front {
         peer: &Peer,
         route: &Route,
         request: Request<Incoming>,
+        began: Instant,
     ) -> Result<Admitted, Refused> {
         let (mut head, body) = request.into_parts();
         headers::check(&head)?;
@@ -141,15 +144,16 @@ impl Front {
         let tenant = headers::tenant(&head.headers, route.tenant_header.as_ref());
         let choice = route
             .router
-            .choose(&tenant, self.epoch.elapsed())
+            .choose(&tenant, self.ledger.now())
             .map_err(|edge::NoBackend| Reason::NoHost)?;
+        let spot = choice.spot(head.method.as_str(), head.uri.path());
         headers::prepare(&mut head, peer.address, &choice.backend.address, &self.ids);
         let (upload, progress) = Upload::new(body, self.limits.body_bytes_max);
         Ok(Admitted {
             request: Request::from_parts(head, upload),
             progress,
             slot: choice.slot,
-            ticket: self.ledger.ticket(choice.label.clone(), tenant),
+            ticket: self.ledger.ticket(spot, tenant, began),
         })
     }
 
@@ -165,7 +169,7 @@ impl Front {
             request,
             progress,
             slot,
-            ticket,
+            mut ticket,
         } = admitted;
         let upstream = &route.upstreams[slot];
         let sending = upstream.send(request, self.limits.connect_deadline);
@@ -174,7 +178,7 @@ impl Front {
             Ok(Ok(sent)) => sent,
             Ok(Err(error)) => {
                 if let SendError::Connect(_) = error {
-                    route.router.connect_failed(slot, self.epoch.elapsed());
+                    route.router.connect_failed(slot, self.ledger.now());
                 }
                 tracing::debug!(address = upstream.address(), %error, "a request failed");
                 return fail(ticket, Some(error), progress.as_deref());
@@ -188,6 +192,8 @@ impl Front {
             ticket.settle(Outcome::Failed);
             return problem(Reason::BrokenAnswer);
         }
+        let waited = progress.as_ref().map_or(Duration::ZERO, |it| it.waited());
+        ticket.answered(waited);
         headers::strip_hop_by_hop(response.headers_mut());
         *response.version_mut() = Version::HTTP_11;
         response.map(|body| {

@@ -1,6 +1,7 @@
 //! What stands around a gateway in these tests.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,7 +21,8 @@ use hyper::Request;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use model::{
-    Backend, BundleCounts, Digest, Permille, Pool, RouteTable, ServiceName, ServiceRoutes,
+    Backend, BundleCounts, CellCounts, Digest, EndpointClass, Permille, Pool, RouteTable,
+    ServiceName, ServiceRoutes, TickCounts,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -69,8 +71,12 @@ pub(crate) fn pool(name: &str, share: u16, addresses: &[SocketAddr]) -> Pool {
 pub(crate) fn table(version: u64, pools: Vec<Pool>) -> RouteTable {
     let routes = ServiceRoutes {
         tenant_header: Some("x-tenant".to_owned()),
+        endpoints: vec![EndpointClass {
+            name: "pay".to_owned(),
+            methods: vec!["POST".to_owned()],
+            paths: vec!["/pay/*".to_owned()],
+        }],
         pools,
-        ..ServiceRoutes::default()
     };
     RouteTable {
         version,
@@ -85,6 +91,10 @@ pub(crate) struct Known {
     pub(crate) rows: BTreeMap<(Digest, String), BundleCounts>,
     pub(crate) posts: usize,
     pub(crate) rows_max: usize,
+    /// Each second once, by its number.
+    pub(crate) seconds: BTreeMap<u64, TickCounts>,
+    /// Seconds that came again.
+    pub(crate) repeats: usize,
     epoch: Option<u64>,
 }
 
@@ -94,6 +104,12 @@ pub(crate) struct Control {
     table: watch::Sender<RouteTable>,
     /// Answers 503 to counts while set.
     pub(crate) down: AtomicBool,
+    /// Never answers counts while set.
+    pub(crate) hangs: AtomicBool,
+    /// Answers 400 to counts with seconds while set.
+    pub(crate) refuses_seconds: AtomicBool,
+    /// Acknowledges no second while set.
+    pub(crate) acknowledges_none: AtomicBool,
 }
 
 impl Control {
@@ -104,6 +120,9 @@ impl Control {
             known: Mutex::default(),
             table: watch::Sender::new(table),
             down: AtomicBool::new(false),
+            hangs: AtomicBool::new(false),
+            refuses_seconds: AtomicBool::new(false),
+            acknowledges_none: AtomicBool::new(false),
         });
         let app = axum::Router::new()
             .route("/v1/gateways/edge-1/routes", get(routes))
@@ -131,6 +150,31 @@ impl Control {
         let known = self.known.lock().unwrap();
         let row = known.rows.get(&(digest(bundle), tenant.to_owned()));
         row.copied().unwrap_or_default()
+    }
+
+    /// All cells of all seconds, added up: by host and class.
+    pub(crate) fn cells(&self) -> BTreeMap<(String, String), CellCounts> {
+        let known = self.known.lock().unwrap();
+        let mut sums: BTreeMap<(String, String), CellCounts> = BTreeMap::new();
+        for cell in known.seconds.values().flat_map(|tick| &tick.cells) {
+            let host = cell
+                .host
+                .as_ref()
+                .map_or(String::new(), |it| it.to_string());
+            match sums.entry((host, cell.class.clone())) {
+                Entry::Vacant(vacant) => {
+                    vacant.insert(cell.clone());
+                }
+                Entry::Occupied(mut sum) => {
+                    let sum = sum.get_mut();
+                    assert_eq!((&sum.service, sum.digest), (&cell.service, cell.digest));
+                    sum.requests += cell.requests;
+                    sum.failed += cell.failed;
+                    sum.latency.extend(&cell.latency);
+                }
+            }
+        }
+        sums
     }
 
     /// The control plane restarts and knows nothing.
@@ -182,6 +226,16 @@ async fn counts(
     if control.down.load(Ordering::Relaxed) {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
+    if control.hangs.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
+    }
+    if control.refuses_seconds.load(Ordering::Relaxed) && !request.ticks.is_empty() {
+        let problem = serde_json::json!({
+            "type": "about:blank", "code": "bad-request", "status": 400,
+            "detail": "no such second", "next": "Send another.",
+        });
+        return (StatusCode::BAD_REQUEST, Json(problem)).into_response();
+    }
     let mut known = control.known.lock().unwrap();
     let send_all = known.epoch.replace(request.epoch_ms) != Some(request.epoch_ms);
     known.posts += 1;
@@ -193,9 +247,26 @@ async fn counts(
         };
         known.rows.insert((row.digest, row.tenant.0), counts);
     }
+    let ticks_through = match control.acknowledges_none.load(Ordering::Relaxed) {
+        true => 0,
+        false => request.ticks.last().map_or(0, |tick| tick.seq),
+    };
+    for tick in request.ticks {
+        match known.seconds.entry(tick.seq) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(tick);
+            }
+            Entry::Occupied(known_already) => {
+                let first = known_already.get();
+                assert_eq!((&first.cells, &first.clients), (&tick.cells, &tick.clients));
+                assert!(first.age_ms <= tick.age_ms, "it only grows older");
+                known.repeats += 1;
+            }
+        }
+    }
     Json(CountsAnswer {
         send_all,
-        ticks_through: 0,
+        ticks_through,
     })
     .into_response()
 }
@@ -312,6 +383,19 @@ impl Gateway {
 
     pub(crate) async fn metrics(&self) -> String {
         ask(self.admin, "GET", "/metrics", &[], "").await.text()
+    }
+
+    /// Waits until the metrics are as wanted, for five seconds at most.
+    pub(crate) async fn until(&self, holds: impl Fn(&str) -> bool) {
+        let mut text = String::new();
+        for _ in 0..500 {
+            text = self.metrics().await;
+            if holds(&text) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("not within 5 s:\n{text}");
     }
 
     pub(crate) fn tell_to_stop(&self) {

@@ -8,3 +8,4 @@ mod fleet;
 mod lifecycle;
 mod passing;
 mod routing;
+mod seconds;

@@ -26,6 +26,7 @@ mod core;
 mod disk;
 mod error;
 mod files;
+mod gauges;
 mod hands;
 mod health;
 mod link;

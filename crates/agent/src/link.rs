@@ -22,6 +22,7 @@ use crate::advance;
 use crate::command;
 use crate::config::Timings;
 use crate::core::Inbox;
+use crate::gauges::Gauges;
 use crate::hands::Hands;
 use crate::trust::Trust;
 use crate::words::surroundings;
@@ -211,6 +212,7 @@ impl Link {
     /// Says how things are, oftener while something is under way.
     pub(crate) async fn heartbeats(mut self) {
         let mut exits = Exits::default();
+        let mut gauges = Gauges::new(&self.state_dir);
         loop {
             let host = self.state.borrow_and_update().clone();
             exits.count(&self.hands, &host).await;
@@ -227,7 +229,7 @@ impl Link {
             });
             let beat = Heartbeat {
                 services: services.collect(),
-                gauges: Default::default(),
+                gauges: gauges.look().await,
             };
             let sent = self
                 .client

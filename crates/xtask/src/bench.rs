@@ -1,6 +1,7 @@
 //! `cargo xtask bench journal`: how fast the journal is, and what an idle server costs.
 
 mod check;
+mod judge;
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -13,6 +14,7 @@ use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 
 pub use check::check;
+pub use judge::judge;
 
 /// Odd, so that the median is a start that happened.
 const STARTS: usize = 5;
@@ -105,6 +107,19 @@ fn server() -> anyhow::Result<Value> {
 /// The cargo that runs this program, so that the toolchain is the same.
 fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Cores and model of the processor.
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"));
+    let model = model.map_or("unknown processor", |rest| {
+        rest.trim_start_matches([' ', '\t', ':'])
+    });
+    format!("{cores} cores, {model}")
 }
 
 /// A running server; it ends with this value.

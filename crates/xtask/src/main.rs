@@ -37,7 +37,8 @@ Examples:
   cargo xtask sim --seeds 5000 --from 200
   cargo xtask e2e rollback              the tests of the built program, by name
   cargo xtask goldens --update          accept what the programs print now
-  cargo xtask bench journal --json      measure, for programs";
+  cargo xtask bench journal --json      measure, for programs
+  cargo xtask bench judge --quick       what the judge promises, in a minute";
 
 #[derive(Debug, Subcommand)]
 enum Task {
@@ -56,6 +57,15 @@ enum Task {
         /// Print the result as JSON
         #[arg(long)]
         json: bool,
+        /// Fewer runs (`judge` only)
+        #[arg(long)]
+        quick: bool,
+        /// Draw from this seed instead of the usual one (`judge` only)
+        #[arg(long)]
+        seed: Option<u64>,
+        /// One part alone: cost, detect, healthy, pass or latency (`judge` only)
+        #[arg(long)]
+        only: Option<String>,
     },
     /// Accept the present output of the tests as the expected one
     Goldens {
@@ -110,6 +120,8 @@ enum Bench {
     Check,
     /// Appends to the journal, and what an idle server costs
     Journal,
+    /// What the judge finds, how soon and how often by mistake, beside others
+    Judge,
 }
 
 fn main() -> ExitCode {
@@ -118,9 +130,16 @@ fn main() -> ExitCode {
         Task::Tidy(options) => tidy_alone(&options),
         Task::Sim(options) => sim(&options).check(),
         Task::E2e(options) => e2e(&options),
-        Task::Bench { name, json } => match name {
+        Task::Bench {
+            name,
+            json,
+            quick,
+            seed,
+            only,
+        } => match name {
             Bench::Check => bench::check(json),
             Bench::Journal => bench::journal(json),
+            Bench::Judge => bench::judge(json, quick, seed, only.as_deref()),
         },
         Task::Goldens { update } => goldens(update),
     };

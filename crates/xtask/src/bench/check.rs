@@ -12,7 +12,7 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 
-use super::cargo;
+use super::{cargo, machine};
 
 /// Odd, so that the median is a run that happened.
 const RUNS: usize = 5;
@@ -176,19 +176,6 @@ fn run(command: &mut Command) -> anyhow::Result<String> {
     let last = said.lines().last().unwrap_or_default().to_owned();
     ensure!(output.status.success(), "{}: {last}", output.status);
     Ok(String::from_utf8(output.stdout)?)
-}
-
-/// Cores and model of the processor.
-fn machine() -> String {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"));
-    let model = model.map_or("unknown processor", |rest| {
-        rest.trim_start_matches([' ', '\t', ':'])
-    });
-    format!("{cores} cores, {model}")
 }
 
 fn spread(mut times: Vec<f64>) -> Value {

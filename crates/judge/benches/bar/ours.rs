@@ -52,11 +52,11 @@ impl Rule for Ours {
 }
 
 pub(crate) fn is_harm(judge: &Judge) -> bool {
-    matches!(judge.standing().word, Word::RollBack(_))
+    matches!(judge.word(), Word::RollBack(_))
 }
 
 pub(crate) fn is_pass(judge: &Judge) -> bool {
-    judge.standing().word == Word::Pass
+    judge.word() == Word::Pass
 }
 
 /// Lives through one release in this world; after how many seconds the judge says `word`.

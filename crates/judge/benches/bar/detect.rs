@@ -158,14 +158,14 @@ fn bars(report: &mut Report, p0: f64, p1: f64, times: &[Times]) {
     let median = |rule: usize| times[rule].median(HOUR);
     if two_sample(ALPHA, SHARE, p0, p1) >= FEW && p1 <= 0.2 {
         let worse = mean(OURS) / mean(ORACLE);
-        report.at_most(
+        report.about_at_most(
             format!("{name}: mean, times the 2-sample oracle's"),
             worse,
             1.35,
         );
         if ratio <= 5.01 {
             let worse = mean(OURS) * CANARY as f64 / wald(ALPHA, p0, p1);
-            report.at_most(format!("{name}: mean, times Wald's bound"), worse, 1.5);
+            report.about_at_most(format!("{name}: mean, times Wald's bound"), worse, 1.5);
         }
     }
     let faster = match ratio {
@@ -175,20 +175,20 @@ fn bars(report: &mut Report, p0: f64, p1: f64, times: &[Times]) {
         _ => 20.0,
     };
     let times_faster = median(KAYENTA) / median(OURS);
-    report.at_least(
+    report.about_at_least(
         format!("{name}: times as soon as Kayenta"),
         times_faster,
         faster,
     );
     if (p0, p1) == (0.001, 0.002) {
-        report.at_least(
+        report.about_at_least(
             format!("{name}: share found within the hour"),
             times[OURS].share(HOUR),
             0.99,
         );
         for rule in [FLAGGER, ARGO] {
             let missed = format!("{name}: share found by {}", NAMES[rule]);
-            report.at_most(missed, times[rule].share(HOUR), 0.01);
+            report.about_at_most(missed, times[rule].share(HOUR), 0.01);
         }
     }
 }
@@ -221,20 +221,20 @@ fn blocks(scale: Scale, report: &mut Report) {
         let name = name(p0, p1);
         match p1 <= 0.2 {
             true => {
-                report.at_most(
+                report.about_at_most(
                     format!("{name}: mean, times the 2-sample oracle's"),
                     means[1] / means[0],
                     1.35,
                 );
                 if p1 / p0 <= 5.01 {
-                    report.at_most(
+                    report.about_at_most(
                         format!("{name}: mean, times Wald's bound"),
                         means[1] / wald,
                         1.5,
                     );
                 }
             }
-            false => report.at_most(format!("{name}: mean canary requests"), means[1], 4.0),
+            false => report.about_at_most(format!("{name}: mean canary requests"), means[1], 4.0),
         }
     }
     report.tables.push(table);
@@ -300,7 +300,7 @@ fn late(scale: Scale, report: &mut Report) {
             early.to_string(),
         ]);
         let limit = 2.5 * bound + 2.0 * CANARY as f64;
-        report.at_most(
+        report.about_at_most(
             format!("{name} after 20 min: median requests"),
             median,
             limit,

@@ -1,13 +1,12 @@
 //! How often a healthy release is sent back.
 //!
-//! Invariant: the limit is the one that a judge whose true rate is alpha misses once in a hundred times.
+//! Invariant: a judge whose true rate is alpha misses a limit once in a hundred times.
 
 use judge::{Sums, Tick};
-use libm::{exp, lgamma, log, log1p};
 use model::Metric;
 
 use crate::draw::Draw;
-use crate::oracles::Rule;
+use crate::oracles::{Rule, limit};
 use crate::ours::{Ours, is_harm, only, until};
 use crate::peers::{GroupSequential, Kayenta, LindonMalek, Threshold};
 use crate::report::{Report, Scale, Table, Times, number, percent};
@@ -27,22 +26,6 @@ const NAMES: [&str; 8] = [
     "Argo >1 %, 1",
 ];
 const KAYENTA: usize = 3;
-
-/// The smallest count that `runs` runs exceed with a probability below 1 % when each is sent back
-/// with probability alpha.
-pub(crate) fn limit(runs: usize) -> f64 {
-    let n = runs as f64;
-    let chance = |k: f64| {
-        let ways = lgamma(n + 1.0) - lgamma(k + 1.0) - lgamma(n - k + 1.0);
-        exp(ways + k * log(ALPHA) + (n - k) * log1p(-ALPHA))
-    };
-    let (mut k, mut left) = (0.0, 1.0 - chance(0.0));
-    while left >= 0.01 {
-        k += 1.0;
-        left -= chance(k);
-    }
-    k
-}
 
 pub(crate) fn measure(scale: Scale, report: &mut Report) {
     let runs = scale.runs(10_000);
@@ -72,7 +55,11 @@ fn judge_row(report: &mut Report, table: &mut Table, name: &str, counts: &[usize
     table.row(row);
     let runs = counts[NAMES.len()];
     let ours = counts[0] as f64;
-    report.at_most(format!("{name}: sent back of {runs}"), ours, limit(runs));
+    report.at_most(
+        format!("{name}: sent back of {runs}"),
+        ours,
+        limit(runs, ALPHA),
+    );
     if beats {
         let quarter = counts[KAYENTA] as f64 / 4.0;
         report.at_most(
@@ -147,7 +134,7 @@ fn mix(scale: Scale, runs: usize, report: &mut Report) {
         format!("sent back: {} of {few}", sent_back(&pooled)),
     ]);
     let bar = format!("mix shift in strata: sent back of {runs}");
-    report.at_most(bar, sent_back(&strata) as f64, limit(runs));
+    report.at_most(bar, sent_back(&strata) as f64, limit(runs, ALPHA));
     for (name, factors) in [
         ("the good kind fails three times as often", [3.0, 1.0]),
         ("the bad kind fails three times as often", [1.0, 3.0]),
@@ -213,7 +200,7 @@ fn hosts(scale: Scale, runs: usize, report: &mut Report) {
         ]);
         if is_bar {
             let bar = format!("unequal hosts {name}: sent back of {runs}");
-            report.at_most(bar, healthy.found(HOUR).count() as f64, limit(runs));
+            report.at_most(bar, healthy.found(HOUR).count() as f64, limit(runs, ALPHA));
         }
     }
     report.tables.push(table);

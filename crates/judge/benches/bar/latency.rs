@@ -7,8 +7,7 @@ use model::Metric;
 
 use crate::detect::SHARE;
 use crate::draw::Draw;
-use crate::healthy::limit;
-use crate::oracles::Histograms;
+use crate::oracles::{Histograms, limit};
 use crate::ours::{is_harm, only, until};
 use crate::peers::Band;
 use crate::report::{Report, Scale, Table, Times, number, percent};
@@ -80,12 +79,12 @@ pub(crate) fn measure(scale: Scale, report: &mut Report) {
             }
         }));
         table.row(row);
-        report.at_most(
+        report.about_at_most(
             format!("{name}: times the oracle that knows both histograms"),
             ours / oracle,
             2.5,
         );
-        report.at_least(
+        report.about_at_least(
             format!("{name}: times as soon as the band"),
             band / ours,
             3.0,
@@ -114,7 +113,7 @@ pub(crate) fn measure(scale: Scale, report: &mut Report) {
     report.at_most(
         format!("latency, healthy: sent back of {runs}"),
         sent_back as f64,
-        limit(runs),
+        limit(runs, ALPHA),
     );
     report.tables.push(table);
 }

@@ -77,7 +77,7 @@ fn main() -> Result<ExitCode, std::io::Error> {
         writeln!(std::io::stderr(), "{USAGE}")?;
         return Ok(ExitCode::from(2));
     };
-    let mut report = Report::default();
+    let mut report = Report::new(asked.scale);
     let begin = Instant::now();
     for (name, part) in PARTS {
         if asked.only.as_ref().is_none_or(|only| only == name) {

@@ -3,7 +3,7 @@
 //! Invariant: an oracle is told the true probabilities, so no judge has to beat it.
 
 use judge::Sums;
-use libm::log;
+use libm::{exp, lgamma, log, log1p};
 
 /// Looks at one second of both sides, canary first; says whether it is sure by now.
 pub(crate) trait Rule {
@@ -126,5 +126,21 @@ impl Histograms {
 
 /// ln Beta(a, b).
 pub(crate) fn log_beta(a: f64, b: f64) -> f64 {
-    libm::lgamma(a) + libm::lgamma(b) - libm::lgamma(a + b)
+    lgamma(a) + lgamma(b) - lgamma(a + b)
+}
+
+/// The smallest count that `runs` runs exceed with a probability below 1 % when each counts with
+/// probability `rate`.
+pub(crate) fn limit(runs: usize, rate: f64) -> f64 {
+    let n = runs as f64;
+    let chance = |k: f64| {
+        let ways = lgamma(n + 1.0) - lgamma(k + 1.0) - lgamma(n - k + 1.0);
+        exp(ways + k * log(rate) + (n - k) * log1p(-rate))
+    };
+    let (mut k, mut left) = (0.0, 1.0 - chance(0.0));
+    while left >= 0.01 {
+        k += 1.0;
+        left -= chance(k);
+    }
+    k
 }

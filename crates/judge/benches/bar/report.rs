@@ -16,6 +16,11 @@ impl Scale {
     pub(crate) fn runs(self, full: usize) -> usize {
         if self.quick { full / 8 } else { full }
     }
+
+    /// By how much a limit of a mean or a median is wider for fewer runs; their noise is a tenth.
+    pub(crate) fn slack(self) -> f64 {
+        if self.quick { 1.15 } else { 1.0 }
+    }
 }
 
 /// One table.
@@ -68,13 +73,32 @@ impl Bar {
 }
 
 /// All of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Report {
+    scale: Scale,
     pub(crate) tables: Vec<Table>,
     pub(crate) bars: Vec<Bar>,
 }
 
 impl Report {
+    pub(crate) fn new(scale: Scale) -> Report {
+        Report {
+            scale,
+            tables: Vec::new(),
+            bars: Vec::new(),
+        }
+    }
+
+    /// A mean, a median or a share of some runs, which is a little off.
+    pub(crate) fn about_at_most(&mut self, name: impl Into<String>, measured: f64, limit: f64) {
+        self.at_most(name, measured, limit * self.scale.slack());
+    }
+
+    /// See [`Report::about_at_most`].
+    pub(crate) fn about_at_least(&mut self, name: impl Into<String>, measured: f64, limit: f64) {
+        self.at_least(name, measured, limit / self.scale.slack());
+    }
+
     pub(crate) fn at_most(&mut self, name: impl Into<String>, measured: f64, limit: f64) {
         let name = name.into();
         self.bars.push(Bar {

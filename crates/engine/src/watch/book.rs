@@ -121,6 +121,15 @@ impl Book {
         Some(self.open.entry(at).or_default())
     }
 
+    #[cfg(test)]
+    pub(super) fn cells_max(&self) -> usize {
+        self.open
+            .values()
+            .map(|second| second.cells.len())
+            .max()
+            .unwrap_or(0)
+    }
+
     /// A source counts events of this service.
     pub(super) fn has_events(&mut self) {
         self.events = true;
@@ -172,9 +181,9 @@ impl Book {
         for at in self.closed + 1..=through {
             let second = self.open.remove(&at).unwrap_or_default();
             let told = self.telemetry.close(at, &second);
-            // Until a source tells of it, or is not to be waited for any more, a second may
-            // still be one of those of which a later tick tells.
-            if !second.told && at - self.looked.1 < QUIET_S {
+            // A second of which no source tells may still be one of those of which a later
+            // tick tells; only what hosts say does not wait for that for ever.
+            if !second.told && (at < through || at - self.looked.1 < QUIET_S) {
                 continue;
             }
             let mut tick = self.lay_out(&second, &roster, at);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use judge::tick::Exposed;
 use judge::{History, Judge, Record, Settings, Side, Standing, Sums, Tick};
 use model::judged::{POINTS_MAX, Point};
-use model::{Digest, Metric, Millis, ReleaseId, StagePlan};
+use model::{Digest, Metric, Millis, ReleaseId, StagePlan, Timestamp};
 use release::Release;
 
 use super::beats::GAUGES;
@@ -32,7 +32,9 @@ pub(super) struct Comparison {
     /// Environments entered, with this one.
     stage: usize,
     /// Waves begun, as the judge was told.
-    pub(super) wave: usize,
+    wave: usize,
+    /// Waves begun, and when the newest did, if the judge is still to be told.
+    begun: Option<(usize, Timestamp)>,
     pub(super) digest: Digest,
     pub(super) warmup: Millis,
     judge: Judge,
@@ -66,10 +68,11 @@ impl Comparison {
         let settings = Settings::of(plan, share);
         let judge = Judge::new(&settings, history);
         let standing = judge.standing();
-        Comparison {
+        let mut comparison = Comparison {
             release: release.id,
             stage: release.stages.len(),
-            wave: release.stage().map_or(0, |stage| stage.begun),
+            wave: 0,
+            begun: None,
             digest: release.digest,
             warmup: plan.judge.latency_warmup_ms,
             judge,
@@ -91,7 +94,9 @@ impl Comparison {
             gauges: Default::default(),
             unanswered: 0,
             late_before,
-        }
+        };
+        comparison.follow(release);
+        comparison
     }
 
     pub(super) fn is_of(&self, release: &Release) -> bool {
@@ -103,16 +108,21 @@ impl Comparison {
         release.stage().is_some_and(|it| it.begun == self.wave)
     }
 
-    /// A wave may have begun.
+    /// A wave may have begun. The judge is told with the first second that lies in it.
     pub(super) fn follow(&mut self, release: &Release) {
-        if self.is_at(release) {
-            return;
+        if let Some(stage) = release.stage().filter(|stage| stage.begun != self.wave) {
+            self.begun = Some((stage.begun, stage.wave_began_at));
         }
-        self.wave = release.stage().map_or(0, |stage| stage.begun);
-        self.judge.begin_wave();
-        self.standing = self.judge.standing();
-        if let Some(record) = &mut self.record {
-            record.waves.push(record.ticks.len());
+    }
+
+    fn begin_wave(&mut self, second: i64) {
+        let started = |at: &Timestamp| second.saturating_mul(1000) >= at.as_millisecond();
+        if let Some((wave, _)) = self.begun.take_if(|(_, at)| started(at)) {
+            self.wave = wave;
+            self.judge.begin_wave();
+            if let Some(record) = &mut self.record {
+                record.waves.push(record.ticks.len());
+            }
         }
     }
 
@@ -128,6 +138,7 @@ impl Comparison {
             return;
         }
         self.newest = second;
+        self.begin_wave(second);
         let first = *self.first.get_or_insert(second);
         tick.at = second.abs_diff(first);
         self.judge.observe(&tick);

@@ -27,7 +27,7 @@ pub use decide::{Input, decide};
 pub use due::{Effect, due, wake_at};
 pub use freezes::{FreezeNow, freezes};
 pub use gates::{Beside, approvals_needed, attestation_void, binds, gates};
-pub use release::{Release, Rollback, Stage, Status};
+pub use release::{Release, Rollback, Stage, Status, waves};
 pub use state::{HostState, ServiceState, Slot, SlotStatus, State, evolve};
 pub use watch::Watch;
 

@@ -31,6 +31,7 @@ mod verdict;
 mod words;
 
 pub use beats::Beat;
+pub use book::share;
 pub use ticks::{Judged, TickTotals, TicksTaken};
 
 /// A host unheard of for this long gets no orders, and a wave with it is not judged.

@@ -6,10 +6,12 @@ mod blobs;
 mod changes;
 mod gates;
 mod gateways;
+mod judged;
 mod ops;
 mod people;
 mod poll;
 mod rest;
+mod sources;
 
 use std::sync::Arc;
 
@@ -30,6 +32,7 @@ use crate::checks::Checks;
 use crate::control::Control;
 use crate::limits::{BLOB_WITHIN, BODY_BYTES_MAX, CHECK_WITHIN, POLL_MAX, REQUEST_WITHIN};
 use crate::metrics::Requests;
+use crate::sources::Sources;
 
 /// What handlers share.
 #[derive(Clone)]
@@ -42,6 +45,7 @@ pub(crate) struct App {
     pub(crate) control_key: String,
     pub(crate) stop: watch::Receiver<bool>,
     pub(crate) requests: Requests,
+    pub(crate) sources: Sources,
 }
 
 #[derive(OpenApi)]
@@ -56,6 +60,9 @@ pub(crate) struct App {
         changes::check,
         people::releases,
         people::release,
+        judged::verdict,
+        judged::carry_on,
+        judged::advise,
         people::roll_back,
         gates::freeze,
         gates::thaw,
@@ -84,6 +91,7 @@ pub(crate) struct App {
         agents::heartbeat,
         gateways::routes,
         gateways::counts,
+        sources::push,
         blobs::put_blob,
         blobs::get_blob,
         blobs::missing,
@@ -104,6 +112,7 @@ pub(crate) fn router(app: App) -> Router {
     let quick = Router::new()
         .route("/v1/releases", get(people::releases))
         .merge(about_gates())
+        .merge(about_verdicts())
         .route("/v1/rollbacks", post(people::roll_back))
         .route("/v1/quarantine/lift", post(people::lift))
         .route("/v1/bundles/{digest}", get(people::bundle))
@@ -122,6 +131,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/agents/{host}/results", post(agents::results))
         .route("/v1/agents/{host}/heartbeat", post(agents::heartbeat))
         .route("/v1/gateways/{gateway}/counts", post(gateways::counts))
+        .route("/v1/sources/{source}/ticks", post(sources::push))
         .route("/v1/blobs/missing", post(blobs::missing))
         .route("/v1/openapi.json", get(ops::document))
         .route("/healthz", get(ops::healthz))
@@ -178,6 +188,14 @@ fn about_gates() -> Router<App> {
         .route("/v1/break-glass/{id}/review", post(gates::review))
         .route("/v1/freezes", post(gates::freeze))
         .route("/v1/thaws", post(gates::thaw))
+}
+
+/// What the judge says, and what people make of it.
+fn about_verdicts() -> Router<App> {
+    Router::new()
+        .route("/v1/releases/{id}/verdict", get(judged::verdict))
+        .route("/v1/releases/{id}/continue", post(judged::carry_on))
+        .route("/v1/plan", post(judged::advise))
 }
 
 fn within(span: std::time::Duration) -> TimeoutLayer {

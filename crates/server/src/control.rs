@@ -14,17 +14,24 @@ use model::{Event, Refusal, Seq, Timestamp};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use wire::SecretKey;
 
 use crate::ServerError;
+use crate::blobs::Blobs;
 use crate::boards::{Boards, News};
 use crate::limits::{BATCH_MAX, QUEUE_MAX, SNAPSHOT_EVERY};
 use crate::sealed;
+
+mod records;
 
 /// Records folded at a time at start.
 const FOLD_STEP: usize = 1000;
 /// The loop looks at the clock at least this often, to save snapshots and notice its own lateness.
 const IDLE_TURN: Duration = Duration::from_secs(1);
+/// News that only changes what is watched (counts, heartbeats) wakes the loop, but closes seconds
+/// and asks for decisions this often at most: a large fleet tells something every millisecond.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Why an input came to nothing.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -157,6 +164,7 @@ impl Control {
 pub(crate) async fn start(
     journal: Journal,
     boards: Arc<Boards>,
+    blobs: Arc<Blobs>,
     key: SecretKey,
 ) -> Result<(Control, Worker), ServerError> {
     let (state, position) = fold(&journal, &key).await.map_err(ServerError::Fold)?;
@@ -170,12 +178,15 @@ pub(crate) async fn start(
     let owner = Owner {
         journal,
         boards,
+        blobs,
         key,
         state,
         watch,
         position,
         snapshot_at: position,
         now,
+        looked_at: Instant::now(),
+        unlooked: true,
         urgent: urgent_queue,
         normal: normal_queue,
     };
@@ -220,12 +231,17 @@ async fn fold(journal: &Journal, key: &SecretKey) -> Result<(State, Seq), String
 struct Owner {
     journal: Journal,
     boards: Arc<Boards>,
+    blobs: Arc<Blobs>,
     key: SecretKey,
     state: State,
     watch: Watch,
     position: Seq,
     snapshot_at: Seq,
     now: Timestamp,
+    /// When the loop last closed seconds and asked what follows.
+    looked_at: Instant,
+    /// Something was told since.
+    unlooked: bool,
     urgent: mpsc::Receiver<Message>,
     normal: mpsc::Receiver<Message>,
 }
@@ -266,7 +282,11 @@ impl Owner {
     fn pause(&self) -> Duration {
         let now = self.clock();
         let until = wake_at(&self.state, now).map(|at| model::Millis::between(now, at).duration());
-        until.unwrap_or(IDLE_TURN).min(IDLE_TURN)
+        let pause = until.unwrap_or(IDLE_TURN).min(IDLE_TURN);
+        if self.unlooked {
+            return pause.min(LOOK_EVERY.saturating_sub(self.looked_at.elapsed()));
+        }
+        pause
     }
 
     /// Wall time that never goes back: deadlines that outlive the process are compared with it.
@@ -281,11 +301,20 @@ impl Owner {
         for message in batch {
             match message {
                 Message::Look(look) => look(&self.state, &self.watch, self.now),
-                Message::Observe(observe) => observe(&mut self.watch, self.now),
+                Message::Observe(observe) => {
+                    observe(&mut self.watch, self.now);
+                    self.unlooked = true;
+                }
                 Message::Decide(input, condition, reply) => inputs.push((input, condition, reply)),
             }
         }
         inputs.sort_by_key(|(input, ..)| !matches!(**input, Input::Rollback { .. }));
+        let looks = !inputs.is_empty() || self.looked_at.elapsed() >= LOOK_EVERY;
+        if looks {
+            // Seconds that are over are judged before anything is decided by them.
+            self.watch.close(&self.state, self.now);
+            (self.looked_at, self.unlooked) = (Instant::now(), false);
+        }
         let mut events = Vec::new();
         let mut answers = Vec::new();
         let mut back = 0;
@@ -304,11 +333,12 @@ impl Owner {
             }
         }
         let asked = events.len();
-        if wake_at(&self.state, self.now).is_some() {
+        if looks && wake_at(&self.state, self.now).is_some() {
             // Ticks are never refused.
             let _ = self.apply(Input::Tick, &mut events);
             self.attest(&mut events);
         }
+        records::keep(&self.blobs, &self.watch, &mut events).await;
         let outcome = self.append_in_bounds(&mut events, [asked, back]).await;
         for Answer { reply, result } in answers {
             let answer = match (&outcome, result) {

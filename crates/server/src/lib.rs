@@ -16,8 +16,12 @@ mod foreseen;
 mod limits;
 mod listen;
 mod metrics;
+mod plan;
 mod sealed;
+mod sources;
+mod ticks;
 mod trust;
+mod verdicts;
 mod views;
 
 use std::net::SocketAddr;
@@ -118,25 +122,20 @@ pub async fn run(
     let key = SecretKey::load_or_create(&config.data.join("control.key"))?;
     let blobs = Arc::new(blobs::Blobs::open(&config.data.join("blobs")).map_err(in_data)?);
     let boards = Arc::new(boards::Boards::new(key.clone()));
-    let (control, worker) = control::start(journal.clone(), boards.clone(), key.clone()).await?;
+    let (control, worker) =
+        control::start(journal.clone(), boards.clone(), blobs.clone(), key.clone()).await?;
     let token_file = config.data.join("operator.token");
     first_token(&control, &token_file).await?;
     if let Some(topology) = config.topology.clone() {
-        checks::usable(&topology).await?;
-        let by = Actor {
-            name: "plimsoll.toml".into(),
-            role: None,
-        };
-        control
-            .decide(Input::SetTopology { by, topology })
-            .await
-            .map_err(|error| match error {
-                control::ControlError::Refused(refusal) => ServerError::Refused(refusal),
-                error @ (control::ControlError::Busy
-                | control::ControlError::Moved
-                | control::ControlError::Failed(_)) => ServerError::Fold(error.to_string()),
-            })?;
+        declare(&control, topology).await?;
     }
+    let sources = sources::Sources::default();
+    let asking = tokio::spawn(sources::run(
+        control.clone(),
+        sources.clone(),
+        boards.position(),
+        stop.clone(),
+    ));
     let app = api::App {
         control: control.clone(),
         boards,
@@ -146,6 +145,7 @@ pub async fn run(
         control_key: key.public().to_string(),
         stop: stop.clone(),
         requests: metrics::Requests::default(),
+        sources,
     };
     started(Started {
         address: listener.address(),
@@ -153,10 +153,33 @@ pub async fn run(
         control_key: key.public().to_string(),
     });
     listener.serve(api::router(app), stop, config.drain).await;
+    // It ends with `stop`, and lets go of the loop that way.
+    if let Err(error) = asking.await {
+        tracing::error!(%error, "asking for counts ended badly");
+    }
     drop(control);
     worker.finish().await;
     journal.close().await;
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// Declares the fleet as the file has it.
+async fn declare(control: &control::Control, topology: Topology) -> Result<(), ServerError> {
+    checks::usable(&topology).await?;
+    let by = Actor {
+        name: "plimsoll.toml".into(),
+        role: None,
+    };
+    control
+        .decide(Input::SetTopology { by, topology })
+        .await
+        .map_err(|error| match error {
+            control::ControlError::Refused(refusal) => ServerError::Refused(refusal),
+            error @ (control::ControlError::Busy
+            | control::ControlError::Moved
+            | control::ControlError::Failed(_)) => ServerError::Fold(error.to_string()),
+        })?;
     Ok(())
 }
 

@@ -22,6 +22,9 @@ pub(crate) const CHECK_WITHIN: Duration = Duration::from_secs(30);
 pub(crate) const DOCUMENTS_BYTES_MAX: u64 = 64 << 20;
 /// A file that no rule names is data when it is larger than this, and not looked at.
 pub(crate) const DOCUMENT_BYTES_MAX: u64 = 8 << 20;
+/// Records of all verdicts of one append, some megabytes each: tenths of a second on a disk that
+/// serves. A verdict may send a release back, and that waits no longer: it is journaled without.
+pub(crate) const RECORDS_WITHIN: Duration = Duration::from_secs(3);
 /// Longest wait of a long poll; asked-for longer ones are cut to it.
 pub(crate) const POLL_MAX: Duration = Duration::from_secs(60);
 /// An upload or download of the largest blob over a slow line.

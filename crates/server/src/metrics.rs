@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use engine::{Release, State, Status, Watch};
 use model::refusal::Code;
-use model::{Gate, GateLook, GateState, RollbackCause, Rule, Seq, Timestamp, Verdict};
+use model::{Explanation, Gate, GateLook, GateState, RollbackCause, Rule, Seq, Timestamp, Verdict};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -13,6 +13,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::sources::Sources;
 use crate::views;
 
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -33,6 +34,24 @@ struct BundleLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct GateLabels {
     gate: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct JudgedLabels {
+    environment: String,
+    service: String,
+    release: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ServiceLabels {
+    environment: String,
+    service: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SourceLabels {
+    service: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -78,6 +97,9 @@ pub(crate) struct Fleet {
     waiting: i64,
     glasses: i64,
     totals: Vec<(BundleLabels, u64, u64)>,
+    judged: Vec<(JudgedLabels, Explanation)>,
+    /// Seconds that are closed, and those of a source that came too late.
+    seconds: Vec<(ServiceLabels, u64, u64)>,
 }
 
 impl Fleet {
@@ -112,8 +134,34 @@ impl Fleet {
                     (labels, counts.requests, counts.failed)
                 })
                 .collect(),
+            judged: judged(state, watch, now),
+            seconds: watch
+                .tick_totals()
+                .map(|it| {
+                    let labels = ServiceLabels {
+                        environment: it.environment.to_string(),
+                        service: it.service.to_string(),
+                    };
+                    (labels, it.closed, it.late)
+                })
+                .collect(),
         }
     }
+}
+
+/// What the judge rests on for each release that is on its way.
+fn judged(state: &State, watch: &Watch, now: Timestamp) -> Vec<(JudgedLabels, Explanation)> {
+    let rolling = |release: &&Release| matches!(release.status, Status::Rolling { .. });
+    let releases = state.releases.values().filter(rolling);
+    let judged = releases.filter_map(|release| {
+        let labels = JudgedLabels {
+            environment: release.stage()?.environment.to_string(),
+            service: release.service.to_string(),
+            release: release.id.0,
+        };
+        Some((labels, watch.judged(state, release, now).explanation?))
+    });
+    judged.collect()
 }
 
 /// What releases wait for and failed by, counted over those that are remembered.
@@ -233,7 +281,12 @@ fn gauges(fleet: &Fleet, distrusted: usize) -> [(&'static str, &'static str, i64
 }
 
 /// The whole page.
-pub(crate) fn page(fleet: &Fleet, requests: &Requests, distrusted: usize) -> String {
+pub(crate) fn page(
+    fleet: &Fleet,
+    requests: &Requests,
+    sources: &Sources,
+    distrusted: usize,
+) -> String {
     let mut registry = Registry::with_prefix("plimsoll");
     for (name, help, value) in gauges(fleet, distrusted) {
         let gauge: Gauge = Gauge::default();
@@ -262,6 +315,8 @@ pub(crate) fn page(fleet: &Fleet, requests: &Requests, distrusted: usize) -> Str
         served,
     );
     registry.register("requests_failed", "Of these, failed", failed);
+    evidence(&mut registry, fleet);
+    asked(&mut registry, sources);
     registry.register(
         "api_requests",
         "Requests of this API",
@@ -277,4 +332,81 @@ pub(crate) fn page(fleet: &Fleet, requests: &Requests, distrusted: usize) -> Str
         let _ = writeln!(text, "# EOF");
     }
     text
+}
+
+/// How far the judge is with each release: at `needed` it goes back, or its wave may pass.
+fn evidence(registry: &mut Registry, fleet: &Fleet) {
+    type Look = fn(&Explanation) -> i64;
+    let looks: [(&str, &str, Look); 4] = [
+        (
+            "judge_harm_millinats",
+            "Evidence that the new bundle does harm, in thousandths of a nat",
+            |it| it.harm_millinats,
+        ),
+        (
+            "judge_harm_needed_millinats",
+            "At so much of it the release goes back",
+            |it| it.harm_needed_millinats,
+        ),
+        (
+            "judge_pass_millinats",
+            "Evidence that the new bundle is not worse than its plan allows, in thousandths of a nat",
+            |it| it.pass_millinats,
+        ),
+        (
+            "judge_pass_needed_millinats",
+            "At so much of it the wave may pass",
+            |it| it.pass_needed_millinats,
+        ),
+    ];
+    let closed: Family<ServiceLabels, Counter> = Family::default();
+    let late: Family<ServiceLabels, Counter> = Family::default();
+    for (labels, seconds, dropped) in &fleet.seconds {
+        closed.get_or_create(labels).inc_by(*seconds);
+        late.get_or_create(labels).inc_by(*dropped);
+    }
+    registry.register("ticks_closed", "Seconds that were judged", closed);
+    registry.register(
+        "ticks_late",
+        "Seconds of a source that came too late to be judged",
+        late,
+    );
+    for (name, help, look) in looks {
+        let family: Family<JudgedLabels, Gauge> = Family::default();
+        for (labels, explanation) in &fleet.judged {
+            family.get_or_create(labels).set(look(explanation));
+        }
+        registry.register(name, help, family);
+    }
+}
+
+/// How those do that are asked for counts.
+fn asked(registry: &mut Registry, sources: &Sources) {
+    let answers: Family<SourceLabels, Gauge> = Family::default();
+    let skipped: Family<SourceLabels, Gauge> = Family::default();
+    let polls: Family<SourceLabels, Counter> = Family::default();
+    let failed: Family<SourceLabels, Counter> = Family::default();
+    for (service, health) in sources.all() {
+        let labels = SourceLabels {
+            service: service.to_string(),
+        };
+        let is_good = matches!(health.state, Some(Ok(())));
+        answers.get_or_create(&labels).set(i64::from(is_good));
+        let count = i64::try_from(health.skipped).unwrap_or(i64::MAX);
+        skipped.get_or_create(&labels).set(count);
+        polls.get_or_create(&labels).inc_by(health.polls);
+        failed.get_or_create(&labels).inc_by(health.failed);
+    }
+    registry.register(
+        "source_up",
+        "Whether the service's Prometheus gave counts when last asked",
+        answers,
+    );
+    registry.register(
+        "source_series_skipped",
+        "Series of its last answer that name no known bundle or host",
+        skipped,
+    );
+    registry.register("source_polls", "How often it was asked", polls);
+    registry.register("source_polls_failed", "How often in vain", failed);
 }

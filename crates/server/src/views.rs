@@ -257,6 +257,7 @@ pub(crate) fn status(state: &State, watch: &Watch, now: Timestamp, position: Seq
         services: services.collect(),
         freezes: freezes.collect(),
         break_glass: glasses(state, now).map(break_glass).collect(),
+        sources: Vec::new(),
         hosts_enrolled: u32::try_from(state.hosts.len()).unwrap_or(u32::MAX),
         hosts_reachable: u32::try_from(reachable).unwrap_or(u32::MAX),
     }

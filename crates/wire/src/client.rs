@@ -193,6 +193,20 @@ impl Client {
         path: &str,
         request: reqwest::RequestBuilder,
     ) -> Result<Answer, ClientError> {
+        let answer = self.exchange(path, request, ANSWER_BYTES_MAX).await?;
+        if answer.status.is_success() || answer.status == http::StatusCode::NOT_MODIFIED {
+            return Ok(answer);
+        }
+        Err(refused(&answer.url, answer.status, &answer.body))
+    }
+
+    /// Sends and reads the whole answer, whatever its status.
+    async fn exchange(
+        &self,
+        path: &str,
+        request: reqwest::RequestBuilder,
+        bytes_max: usize,
+    ) -> Result<Answer, ClientError> {
         let url = format!("{}{path}", self.base);
         let unreachable = |error: &reqwest::Error| ClientError::Unreachable {
             url: url.clone(),
@@ -206,24 +220,37 @@ impl Client {
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default()
             .to_owned();
-        let body = read_bounded(response, ANSWER_BYTES_MAX)
+        let body = read_bounded(response, bytes_max)
             .await
             .map_err(|error| match error {
                 BodyError::Broken(error) => unreachable(&error),
                 BodyError::TooLarge => ClientError::Protocol {
                     url: url.clone(),
-                    reason: format!("more than {ANSWER_BYTES_MAX} bytes"),
+                    reason: format!("more than {bytes_max} bytes"),
                 },
             })?;
-        if status.is_success() || status == http::StatusCode::NOT_MODIFIED {
-            return Ok(Answer {
-                status,
-                etag,
-                body,
-                url,
-            });
-        }
-        Err(refused(&url, status, &body))
+        Ok(Answer {
+            status,
+            etag,
+            body,
+            url,
+        })
+    }
+
+    /// GET from a server that need not be a control plane: status and body as they come.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`] without an answer `within` that time, [`ClientError::Protocol`]
+    /// for one of more than `bytes_max` bytes.
+    pub async fn get_raw(
+        &self,
+        path: &str,
+        within: Duration,
+        bytes_max: usize,
+    ) -> Result<(http::StatusCode, Bytes), ClientError> {
+        let request = self.request(Method::GET, path, Bytes::new(), within);
+        let answer = self.exchange(path, request, bytes_max).await?;
+        Ok((answer.status, answer.body))
     }
 
     /// GET that reads JSON.

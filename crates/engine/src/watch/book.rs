@@ -272,7 +272,7 @@ const CLOSED_AFTER_MS: i64 = 2000;
 
 /// An environment's part of the false rollbacks that a plan allows: most releases
 /// that are sent back are so where customers are.
-fn share(state: &State, environment: &EnvironmentName) -> f64 {
+pub fn share(state: &State, environment: &EnvironmentName) -> f64 {
     const LAST: f64 = 0.9;
     let environments = &state.topology.environments;
     let last = environments

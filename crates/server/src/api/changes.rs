@@ -17,7 +17,7 @@ use super::answer::{Bearer, Body, No};
 use super::people::view;
 use crate::checks::{self, Against, Looked};
 use crate::control::ControlError;
-use crate::foreseen;
+use crate::{foreseen, plan};
 
 /// Rules or the good bundle may change while a change is being checked; it is then checked
 /// again, so often at most. They change by the minute at the most, and checks take seconds.
@@ -98,17 +98,16 @@ pub(crate) async fn check(
         findings,
     } = find(&app, &bundle).await?;
     let digest = bundle.digest();
-    let freezes = app.control.read({
+    let foreseen = app.control.read({
         let bundle = bundle.clone();
-        move |state, watch, now| foreseen::freezes(state, watch, &bundle, now)
+        move |state, watch, now| {
+            let freezes = foreseen::freezes(state, watch, &bundle, now);
+            let ahead = plan::ahead(state, watch, &bundle.service, &bundle.plan);
+            (freezes, ahead)
+        }
     });
-    let gates = foreseen::gates(
-        &bundle,
-        &against,
-        &looked.checked,
-        &findings,
-        &freezes.await,
-    );
+    let (freezes, ahead) = foreseen.await;
+    let gates = foreseen::gates(&bundle, &against, &looked.checked, &findings, &freezes);
     let approvals_needed = foreseen::approvals(&against.rules, &looked.checked);
     let checked = looked.checked;
     Ok(Json(CheckAnswer {
@@ -120,6 +119,7 @@ pub(crate) async fn check(
         risks: checked.risks,
         gates,
         approvals_needed,
+        plan: Some(plan::view(bundle.service, &ahead)),
     }))
 }
 

@@ -14,6 +14,8 @@ use wire::api::{CountsAnswer, CountsRequest, Problem};
 use super::App;
 use super::answer::{Bearer, Body, No, Path, Query, bad_request};
 use super::poll::{self, Wait};
+use super::sources::{busy, refuse};
+use crate::ticks;
 
 /// Rows in one post at most.
 const ROWS_PER_POST_MAX: usize = 10_000;
@@ -79,6 +81,7 @@ pub(crate) async fn counts(
             "Post them in parts.",
         )));
     }
+    refuse(&ticks::problems(&request.ticks))?;
     let CountsRequest {
         environment,
         epoch_ms,
@@ -107,10 +110,6 @@ pub(crate) async fn counts(
     // Not taken, or lost: the gateway keeps its rows as news and sends them again.
     match (taken, answer.await) {
         (true, Ok(answer)) => Ok(Json(answer)),
-        _ => Err(No(Refusal::new(
-            Code::Overloaded,
-            "the control plane is busy",
-            "Post again with the next tick.",
-        ))),
+        _ => Err(busy()),
     }
 }

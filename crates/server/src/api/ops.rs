@@ -46,7 +46,7 @@ pub(crate) async fn metrics(State(app): State<App>) -> Response {
         .await;
     (
         [(CONTENT_TYPE, metrics::CONTENT_TYPE)],
-        metrics::page(&fleet, &app.requests, app.boards.distrusted()),
+        metrics::page(&fleet, &app.requests, &app.sources, app.boards.distrusted()),
     )
         .into_response()
 }

@@ -217,7 +217,10 @@ pub(crate) async fn status(State(app): State<App>, bearer: Bearer) -> Result<Jso
     let view = app
         .control
         .read(move |state, watch, now| views::status(state, watch, now, position));
-    Ok(Json(view.await))
+    Ok(Json(StatusView {
+        sources: app.sources.views(),
+        ..view.await
+    }))
 }
 
 /// Every host of the topology, and what it runs.

@@ -72,15 +72,19 @@ fn owner(folder: &tempfile::TempDir) -> Owner {
     let (_urgent, urgent) = mpsc::channel(1);
     let (_normal, normal) = mpsc::channel(1);
     let now = Timestamp::now();
+    let blobs = Blobs::open(&folder.path().join("blobs")).unwrap();
     Owner {
         journal,
         boards: Arc::new(Boards::new(key.clone())),
+        blobs: Arc::new(blobs),
         key,
         state: State::default(),
         watch: Watch::new(now),
         position: Seq(0),
         snapshot_at: Seq(0),
         now,
+        looked_at: Instant::now(),
+        unlooked: true,
         urgent,
         normal,
     }
@@ -146,4 +150,33 @@ async fn what_the_journal_can_never_hold_stands_in_no_way_backs_way() {
     let (durable, position) = fold(&owner.journal, &owner.key).await.unwrap();
     assert_eq!((&durable, position), (&owner.state, owner.position));
     assert_eq!(durable.services[&api].active, None);
+}
+
+#[tokio::test]
+async fn news_wake_the_loop_and_look_at_the_world_so_often_at_most() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut owner = owner(&folder);
+    let news = || Message::Observe(Box::new(|_, _| {}));
+    // It has just looked, and time stands still.
+    let future = Instant::now() + Duration::from_secs(3600);
+    (owner.looked_at, owner.unlooked) = (future, false);
+    assert_eq!(owner.pause(), IDLE_TURN);
+    owner.turn(vec![news()]).await;
+    assert!(owner.unlooked, "what was told waits for the next look");
+    assert!(owner.pause() <= LOOK_EVERY);
+    assert_eq!(owner.looked_at, future);
+
+    // Whoever asks for a decision does not wait.
+    let (message, answer) = message(Input::SetTopology {
+        by: ada(),
+        topology: topology(),
+    });
+    owner.turn(vec![message]).await;
+    answer.await.unwrap().unwrap();
+    assert!(!owner.unlooked && owner.looked_at < future);
+
+    // And news does not wait longer than that.
+    owner.looked_at = Instant::now() - LOOK_EVERY;
+    owner.turn(vec![news()]).await;
+    assert!(!owner.unlooked);
 }

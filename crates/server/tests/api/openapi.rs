@@ -95,6 +95,7 @@ async fn what_is_documented_is_served_and_what_is_served_is_documented() {
         let real = path
             .replace("{host}", "web-1")
             .replace("{gateway}", "edge-1")
+            .replace("{source}", "shop")
             .replace("{id}", "1")
             .replace("{digest}", &"0".repeat(64));
         for method in &methods {
@@ -145,6 +146,8 @@ async fn live_answers_are_as_documented() {
     let key = wire::SecretKey::generate().unwrap();
     let proposal = json!({ "bundle": server.upload("third").await, "message": "" });
     let counts = json!({ "environment": "production", "epoch_ms": 1, "rows": [] });
+    let counts_by_second = json!({ "environment": "production", "epoch_ms": 1,
+        "ticks": [{ "seq": 1, "age_ms": 0, "cells": [] }] });
     let lift = json!({ "service": "api", "digest": second.digest, "reason": "" });
     let frozen = json!({ "reason": "fair day" });
     let release = "/v1/releases/{id}";
@@ -192,6 +195,54 @@ async fn live_answers_are_as_documented() {
             "/v1/releases/2/attestation",
             none.clone(),
             409,
+        ),
+        (
+            operator,
+            &get,
+            "/v1/releases/{id}/verdict",
+            "/v1/releases/1/verdict",
+            none.clone(),
+            200,
+        ),
+        (
+            operator,
+            &get,
+            "/v1/releases/{id}/verdict",
+            "/v1/releases/2/verdict",
+            none.clone(),
+            200,
+        ),
+        (
+            operator,
+            &get,
+            "/v1/releases/{id}/verdict",
+            "/v1/releases/9/verdict",
+            none.clone(),
+            404,
+        ),
+        (
+            operator,
+            &post,
+            "/v1/releases/{id}/continue",
+            "/v1/releases/9/continue",
+            json!({ "reason": "I looked" }),
+            404,
+        ),
+        (
+            operator,
+            &post,
+            "/v1/plan",
+            "/v1/plan",
+            json!({ "service": "api" }),
+            200,
+        ),
+        (
+            &gateway,
+            &post,
+            "/v1/sources/{source}/ticks",
+            "/v1/sources/shop/ticks",
+            counts_by_second,
+            200,
         ),
         (
             operator,

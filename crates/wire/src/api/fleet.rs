@@ -25,6 +25,9 @@ pub struct StatusView {
     /// Open, or not yet looked at afterwards.
     #[serde(default)]
     pub break_glass: Vec<BreakGlassView>,
+    /// Where counts are asked for that no gateway tells.
+    #[serde(default)]
+    pub sources: Vec<SourceView>,
     /// Hosts enrolled, and of these heard from lately.
     pub hosts_enrolled: u32,
     /// Heard from lately.
@@ -42,6 +45,23 @@ pub struct ServiceView {
     pub good: Option<Digest>,
     /// The release on its way or going back.
     pub active: Option<ReleaseView>,
+}
+
+/// A Prometheus that is asked for a service's counts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SourceView {
+    /// Whose counts.
+    #[schema(value_type = String)]
+    pub service: ServiceName,
+    /// Of which traffic.
+    #[schema(value_type = String)]
+    pub environment: EnvironmentName,
+    /// Whether it gave counts when last asked; absent before the first answer.
+    pub answers: Option<bool>,
+    /// Since when that is so.
+    pub since: Timestamp,
+    /// What is wrong with it.
+    pub detail: Option<String>,
 }
 
 /// A freeze.

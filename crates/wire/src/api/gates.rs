@@ -8,6 +8,8 @@ use model::{Bundle, Digest, Envelope, Finding, Gate, GateLook, ReleaseId, Servic
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::PlanView;
+
 /// `POST /v1/checks`: everything that can be said of a change before any host.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -43,6 +45,9 @@ pub struct CheckAnswer {
     pub gates: Vec<GateLook>,
     /// People other than the author who must agree.
     pub approvals_needed: u32,
+    /// What its plan can see, from the service's own traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanView>,
 }
 
 /// `POST /v1/releases/ID/countersignatures`: a signature over the attestation by a key that the rules name.

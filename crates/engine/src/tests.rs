@@ -4,5 +4,6 @@ mod entry;
 mod gates;
 mod laws;
 mod moved;
+mod policy;
 mod stories;
 mod world;

@@ -38,7 +38,7 @@ pub use ticks::{Judged, TickTotals, TicksTaken};
 pub const SILENT_AFTER: Millis = Millis::seconds(15);
 /// A host that runs a release and is unheard of for this long counts as failed.
 pub const LOST_AFTER: Millis = Millis::seconds(60);
-/// So many unplanned exits since the host confirmed are a crash loop.
+/// So many unplanned exits of one host in a few minutes are a crash loop.
 pub const CRASH_LOOP_EXITS: u64 = 3;
 /// Totals that a gateway first tells within this time of being met are the past's, if it is older than this process.
 const CATCH_UP: Millis = Millis::seconds(5);

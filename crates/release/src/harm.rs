@@ -23,7 +23,8 @@ pub(crate) struct Harm {
 }
 
 impl Harm {
-    fn of(verdict: Verdict) -> Option<Harm> {
+    /// Nothing, unless it is a [`Verdict::Fail`].
+    pub(crate) fn of(verdict: Verdict) -> Option<Harm> {
         match &verdict {
             Verdict::Fail { reason, .. } => Some(Harm {
                 reason: reason.clone(),

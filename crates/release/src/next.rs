@@ -120,11 +120,12 @@ pub fn next(release: &Release, outlook: &Outlook<'_>, now: Timestamp) -> Step {
         };
     };
     let place = place(stage);
+    let turn_back = |harm: Harm| match outlook.irreversible {
+        false => Step::RollBack(harm.verdict),
+        true => stop(stage, held.as_deref(), harm, &place),
+    };
     if let Some(harm) = harm {
-        return match outlook.irreversible {
-            false => Step::RollBack(harm.verdict),
-            true => stop(stage, held.as_deref(), harm, &place),
-        };
+        return turn_back(harm);
     }
     let reached = stage.waves.iter().take(stage.begun);
     let reached: Vec<&HostName> = reached.flat_map(|wave| &wave.hosts).collect();
@@ -134,7 +135,10 @@ pub fn next(release: &Release, outlook: &Outlook<'_>, now: Timestamp) -> Step {
             return step;
         }
         if stage.begun == stage.waves.len() {
-            return advance(release, outlook, now);
+            return match advance(release, outlook, now) {
+                Step::RollBack(verdict) => Harm::of(verdict).map_or(Step::Advance, turn_back),
+                step => step,
+            };
         }
         let wave = u32::try_from(stage.begun).unwrap_or(u32::MAX);
         return frozen_or(outlook, Step::StartWave(wave));

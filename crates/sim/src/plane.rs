@@ -45,9 +45,6 @@ impl Plane {
             evolve(&mut self.state, event, now);
             self.journal.push((now, event.clone()));
         }
-        if !events.is_empty() {
-            self.watch.mark(&self.state);
-        }
         Ok(events)
     }
 
@@ -60,7 +57,6 @@ impl Plane {
         self.state = folded;
         self.newest = wall;
         self.watch = Watch::new(wall);
-        self.watch.mark(&self.state);
         self.up = true;
         self.life += 1;
         Ok(())

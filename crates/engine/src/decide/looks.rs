@@ -140,9 +140,9 @@ fn confirmed(
         .last_beat(host, service)
         .filter(|beat| Some(beat.generation) == generation);
     if let Some(beat) = beat {
-        let exits = beat.exits_since_order();
+        let exits = beat.exits_lately();
         if exits >= CRASH_LOOP_EXITS {
-            let reason = format!("its service exited {exits} times since it was changed");
+            let reason = format!("its service exited {exits} times in the last minutes");
             return HostLooks::Failed {
                 rule: Rule::CrashLoop,
                 reason,

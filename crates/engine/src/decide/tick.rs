@@ -328,7 +328,7 @@ fn control_looping(
         (slot.running != release.digest).then_some(beat)
     });
     control.fold((0, 0), |(looping, of), beat| {
-        let loops = beat.exits_since_order() >= CRASH_LOOP_EXITS;
+        let loops = beat.exits_lately() >= CRASH_LOOP_EXITS;
         (looping + usize::from(loops), of + 1)
     })
 }

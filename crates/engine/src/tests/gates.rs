@@ -268,8 +268,7 @@ fn an_expired_test_sends_no_further_host_forward() {
     run(&mut world, 12);
     assert!(said(&world, "production wave 0"), "{:?}", world.story);
     run(&mut world, 30);
-    world.count(bundle("plain").digest(), 1000, 0);
-    run(&mut world, 20);
+    world.serve(20);
     assert!(said(&world, "production wave 1"), "{:?}", world.story);
     let last = world
         .state

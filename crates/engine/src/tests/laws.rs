@@ -21,11 +21,12 @@ enum Move {
     Freeze,
     Thaw,
     Lift(u8),
-    Count {
+    Serve {
+        seconds: u64,
         content: u8,
-        requests: u64,
-        failed: u64,
+        failing: u64,
     },
+    Continue(u8),
     Pass(u64),
     Silence(u64),
     Restart,
@@ -43,15 +44,16 @@ enum Move {
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
     let one = prop_oneof![
-        3 => (0_u8..4).prop_map(Move::Propose),
-        1 => proptest::option::of(0_u8..4).prop_map(|to| Move::RollBack { to }),
+        3 => (0_u8..6).prop_map(Move::Propose),
+        1 => proptest::option::of(0_u8..6).prop_map(|to| Move::RollBack { to }),
         8 => (0_u8..8).prop_map(Move::Confirm),
         1 => (0_u8..8).prop_map(Move::Fail),
         1 => Just(Move::Freeze),
         2 => Just(Move::Thaw),
-        2 => (0_u8..4).prop_map(Move::Lift),
-        4 => (0_u8..4, 0_u64..500, 0_u64..3)
-            .prop_map(|(content, requests, failed)| Move::Count { content, requests, failed }),
+        2 => (0_u8..6).prop_map(Move::Lift),
+        8 => (1_u64..20, 0_u8..6, prop_oneof![3 => Just(0_u64), 1 => 1_u64..1000])
+            .prop_map(|(seconds, content, failing)| Move::Serve { seconds, content, failing }),
+        2 => (0_u8..3).prop_map(Move::Continue),
         12 => (0_u64..8000).prop_map(Move::Pass),
         1 => (0_u64..90_000).prop_map(Move::Silence),
         1 => Just(Move::Restart),
@@ -73,7 +75,15 @@ fn host(world: &World, pick: u8) -> HostName {
 }
 
 fn content(pick: u8) -> String {
-    let kind = ["plain", "risky", "reaching", "risky and reaching"][usize::from(pick) % 4];
+    let kinds = [
+        "plain",
+        "risky",
+        "reaching",
+        "risky and reaching",
+        "irreversible",
+        "advance",
+    ];
+    let kind = kinds[usize::from(pick) % kinds.len()];
     format!("{kind} content {pick}")
 }
 
@@ -121,13 +131,26 @@ fn make(world: &mut World, step: &Move) {
                 reason,
             }));
         }
-        Move::Count {
+        Move::Serve {
+            seconds,
             content: pick,
-            requests,
-            failed,
+            failing,
         } => {
             let digest = bundle(&content(*pick)).digest();
-            world.count(digest, *requests, (*failed).min(*requests));
+            world.failing.insert(digest, *failing);
+            world.serve(*seconds);
+        }
+        Move::Continue(pick) => {
+            let by = Actor {
+                name: ["ada", "bob", "cyd"][usize::from(*pick) % 3].into(),
+                role: None,
+            };
+            let release = model::ReleaseId(world.state.releases_given);
+            drop(world.give(Input::Continue {
+                by,
+                release,
+                reason: "r".into(),
+            }));
         }
         Move::Pass(ms) => world.pass(Millis(*ms)),
         Move::Silence(ms) => {
@@ -198,7 +221,6 @@ fn make(world: &mut World, step: &Move) {
         }
         Move::Restart => {
             world.watch = crate::Watch::new(world.now);
-            world.watch.mark(&world.state);
         }
         Move::ReEnrol(pick) => {
             let host = host(world, *pick);
@@ -244,6 +266,7 @@ fn exposed_within_waves(state: &State) {
                 stage.begun <= stage.passed + 1,
                 "a wave began before the one before it passed"
             );
+            assert!(stage.passed <= stage.begun, "a wave passed before it began");
         }
     }
 }
@@ -348,6 +371,24 @@ fn production_is_gated(world: &World) {
     }
 }
 
+/// Whatever an irreversible plan's judge finds, only a person's word turns it back.
+fn irreversible_stays(world: &World) {
+    let (mut irreversible, mut met) = (BTreeSet::new(), BTreeSet::new());
+    for (_, event) in &world.journal {
+        match event {
+            Event::ReleaseProposed {
+                release, bundle, ..
+            } if bundle.plan.irreversible => drop(irreversible.insert(*release)),
+            Event::WaveStarted { release, .. } => drop(met.insert(*release)),
+            Event::RollbackStarted { release, cause, .. } => {
+                let machine = matches!(cause, model::RollbackCause::Verdict { .. });
+                assert!(!machine || !irreversible.contains(release) || !met.contains(release));
+            }
+            _ => {}
+        }
+    }
+}
+
 fn generations_grow(world: &World) {
     let mut newest = BTreeMap::<HostName, Generation>::new();
     for (_, event) in &world.journal {
@@ -376,6 +417,7 @@ proptest! {
         }
         generations_grow(&world);
         production_is_gated(&world);
+        irreversible_stays(&world);
         prop_assert_eq!(&world.replayed(), &world.state);
         let cut = cut.index(world.journal.len());
         prop_assert_eq!(&world.through_snapshot(cut), &world.state);

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use model::bundle::Undecided;
 use model::gate::{Checked, Probe, ProbeVerdict, Reference, ReferenceKind, Risk};
 use model::{
-    Actor, Bundle, Commands, Digest, Event, FileEntry, Generation, HostName, Millis, Permille,
-    Phase, Plan, Refusal, ReleaseId, Report, ReportKind, ServiceName, StagePlan, Timestamp,
-    Topology, WavePlan, WaveSelector,
+    Actor, Bundle, Commands, Digest, Event, FileEntry, Generation, HostName, JudgePlan, Millis,
+    Permille, Phase, Plan, Refusal, ReleaseId, Report, ReportKind, ServiceName, StagePlan,
+    TickCounts, Timestamp, Topology, WavePlan, WaveSelector,
 };
+
+use model::ticks::CellCounts;
 
 use crate::state::STATE_FORMAT;
 use crate::watch::{Beat, Row};
@@ -21,7 +24,14 @@ pub(super) struct World {
     pub(super) story: Vec<String>,
     report: u64,
     pub(super) break_glass: Option<u64>,
+    /// Requests in a thousand that fail, by bundle; of others one does.
+    pub(super) failing: BTreeMap<Digest, u64>,
+    /// Seconds that the gateway told.
+    seconds: u64,
 }
+
+/// Requests in production in each second.
+const RATE: u64 = 10_000;
 
 pub(super) fn api() -> ServiceName {
     "api".parse().unwrap()
@@ -70,6 +80,13 @@ pub(super) fn bundle(content: &str) -> Bundle {
         requests_min: 10,
         parallel: 2,
         confirm_within_ms: Millis::seconds(10),
+        judge: JudgePlan {
+            undecided: match content.contains("advance") {
+                true => Undecided::Advance,
+                false => Undecided::Hold,
+            },
+            ..JudgePlan::default()
+        },
         ..StagePlan::default()
     };
     let lab = StagePlan {
@@ -89,7 +106,7 @@ pub(super) fn bundle(content: &str) -> Bundle {
                 ("production".parse().unwrap(), stage),
             ]
             .into(),
-            irreversible: false,
+            irreversible: content.contains("irreversible"),
         },
     }
 }
@@ -133,6 +150,8 @@ impl World {
             story: Vec::new(),
             report: 0,
             break_glass: None,
+            failing: BTreeMap::new(),
+            seconds: 0,
         };
         world.ok(Input::SetTopology {
             by: person(),
@@ -170,13 +189,13 @@ impl World {
     }
 
     pub(super) fn give(&mut self, input: Input) -> Result<Vec<Event>, Refusal> {
+        self.watch.close(&self.state, self.now);
         let events = decide(&self.state, &self.watch, input, self.now)?;
         for event in &events {
             evolve(&mut self.state, event, self.now);
             self.journal.push((self.now, event.clone()));
             self.story.push(tell(event));
         }
-        self.watch.mark(&self.state);
         Ok(events)
     }
 
@@ -274,6 +293,53 @@ impl World {
         }
     }
 
+    /// So many seconds of customers, spread as gateways spread them; every host is heard of.
+    pub(super) fn serve(&mut self, seconds: u64) {
+        for _ in 0..seconds {
+            let cells = self.cells();
+            self.seconds += 1;
+            self.now = Millis::seconds(1).after(self.now);
+            let tick = TickCounts {
+                seq: self.seconds,
+                cells,
+                ..TickCounts::default()
+            };
+            let production = "production".parse().unwrap();
+            self.watch
+                .ticks("gate", &production, 1, vec![tick], self.now);
+            self.pass(Millis(0));
+        }
+    }
+
+    fn cells(&self) -> Vec<CellCounts> {
+        let routes = crate::due::routes_due(&self.state).find_map(|effect| match effect {
+            crate::Effect::Routes {
+                environment,
+                mut services,
+            } if environment.as_str() == "production" => services.remove(&api()),
+            crate::Effect::Routes { .. } | crate::Effect::Orders { .. } => None,
+        });
+        let mut cells = Vec::new();
+        for pool in routes.into_iter().flat_map(|routes| routes.pools) {
+            let hosts = pool.backends.len() as u64;
+            for backend in pool.backends {
+                let requests = pool.share_permille.share_of(RATE) / hosts;
+                let failing = self.failing.get(&pool.digest).copied().unwrap_or(1);
+                cells.push(CellCounts {
+                    service: api(),
+                    digest: Some(pool.digest),
+                    host: Some(backend.host),
+                    class: String::new(),
+                    requests,
+                    failed: requests * failing / 1000,
+                    latency: Vec::new(),
+                });
+            }
+        }
+        cells.retain(|cell| cell.requests > 0);
+        cells
+    }
+
     /// A host carries out its newest order.
     pub(super) fn confirm(&mut self, host: &HostName) -> Result<Vec<Event>, Refusal> {
         let order = self
@@ -341,7 +407,7 @@ impl World {
         panic!("hosts never had enough");
     }
 
-    /// A gateway's totals for one bundle.
+    /// A gateway's totals for one bundle: exposure and error budgets.
     pub(super) fn count(&mut self, digest: Digest, requests: u64, failed: u64) {
         let row = Row {
             service: api(),
@@ -364,9 +430,8 @@ impl World {
         self.propose(content).unwrap();
         let id = ReleaseId(self.state.releases_given);
         let digest = bundle(content).digest();
-        for step in 1..200 {
-            self.count(digest, step * 20, 0);
-            self.pass(Millis::seconds(2));
+        for _ in 1..200 {
+            self.serve(2);
             self.carry_out();
             if self.state.good(&api()) == Some(digest) {
                 return id;
@@ -385,6 +450,8 @@ impl World {
             story: Vec::new(),
             report: self.report,
             break_glass: None,
+            failing: self.failing.clone(),
+            seconds: self.seconds,
         }
     }
 
@@ -449,6 +516,7 @@ fn tell(event: &Event) -> String {
             model::Verdict::Insufficient { needs } => format!("not judged: {needs}"),
         },
         Event::WaveHeld { needs, .. } => format!("held: {needs}"),
+        Event::WaveContinued { by, .. } => format!("wave continued by {by}"),
         Event::ReleaseGood { release, .. } => format!("release {release} good"),
         Event::RollbackStarted { release, by, .. } => format!("rollback of {release} by {by}"),
         Event::RollbackCompleted { release, took_ms } => {

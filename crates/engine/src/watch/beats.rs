@@ -16,6 +16,9 @@ pub(super) const GAUGES: [&str; 3] = ["cpu", "memory", "disk"];
 /// Two beats that are further apart say nothing of the time between them: the agent was cut off.
 const BEATS_APART_MAX: Millis = Millis::seconds(30);
 
+/// Exits count towards a crash loop for one to two spans of this: five minutes at most.
+const LATELY: Millis = Millis::seconds(150);
+
 /// One host as last heard.
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
@@ -51,6 +54,41 @@ pub struct Beat {
     exits_at_first: Option<u64>,
     /// When it came.
     at: Option<Timestamp>,
+    lately: Option<Lately>,
+}
+
+/// Counts of exits some time ago: two numbers instead of a list of times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Lately {
+    /// When the present span of [`LATELY`] began.
+    since: Timestamp,
+    /// Exits then.
+    at_since: u64,
+    /// Exits when the span before began.
+    before: u64,
+}
+
+impl Lately {
+    fn next(known: Option<Lately>, exits: u64, now: Timestamp) -> Lately {
+        let anew = Lately {
+            since: now,
+            at_since: exits,
+            before: exits,
+        };
+        let Some(known) = known else { return anew };
+        let gone = Millis::between(known.since, now);
+        if gone < LATELY {
+            known
+        } else if gone.0 < 2 * LATELY.0 {
+            Lately {
+                before: known.at_since,
+                ..anew
+            }
+        } else {
+            // Nobody knows when in so long a silence it was that the service exited.
+            anew
+        }
+    }
 }
 
 impl Beat {
@@ -64,6 +102,7 @@ impl Beat {
             exits: None,
             exits_at_first: None,
             at: None,
+            lately: None,
         }
     }
 
@@ -82,6 +121,13 @@ impl Beat {
         self.exits
             .unwrap_or(0)
             .saturating_sub(self.exits_at_first.unwrap_or(0))
+    }
+
+    /// Of these, in the last minutes.
+    pub fn exits_lately(&self) -> u64 {
+        let before = self.lately.map_or(0, |lately| lately.before);
+        let lately = self.exits.unwrap_or(0).saturating_sub(before);
+        self.exits_since_order().min(lately)
     }
 
     /// What happened since `before`, if the same bundle ran under the same order all the time.
@@ -162,6 +208,9 @@ impl Watch {
             beat.at = Some(now);
             let before = seen.beats.get(&service);
             let news = before.and_then(|before| beat.exits_since(before));
+            let lately = before.and_then(|before| before.lately);
+            let exits = beat.exits.or(before.and_then(|before| before.exits));
+            beat.lately = exits.map(|exits| Lately::next(lately, exits, now));
             beat.exits_at_first = match before.filter(|before| before.generation == beat.generation)
             {
                 Some(before) => before.exits_at_first.or(beat.exits),

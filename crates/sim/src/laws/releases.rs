@@ -119,7 +119,10 @@ impl Laws {
         };
         let begun = leg.waves.iter().take(leg.begun);
         let all: Vec<HostName> = begun.flat_map(|it| it.hosts.clone()).collect();
-        let own = leg.waves.get(wave).map_or(Vec::new(), |it| it.hosts.clone());
+        let own = leg
+            .waves
+            .get(wave)
+            .map_or(Vec::new(), |it| it.hosts.clone());
         let serves = last.as_ref() == Some(&leg.environment);
         let newest = |host: &HostName| self.newest.get(&(host.clone(), service.clone()));
         let ours = |host: &HostName| newest(host).filter(|it| it.order.release == release);

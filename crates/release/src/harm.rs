@@ -51,9 +51,8 @@ pub(crate) fn harm(release: &Release, outlook: &Outlook<'_>) -> Option<Harm> {
         let failed = open.and_then(|wave| outlook.any_failed(&wave.hosts));
         return failed.or_else(gates).and_then(Harm::of);
     }
-    let failed = release.stages.iter().enumerate();
     let newest = release.stages.len().saturating_sub(1);
-    let failed = failed.into_iter().find_map(|(at, stage)| {
+    let failed = release.stages.iter().enumerate().find_map(|(at, stage)| {
         let serves = at == newest && outlook.gates.is_none();
         outlook.hosts_failed(stage, serves)
     });

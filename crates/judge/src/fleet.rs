@@ -32,6 +32,9 @@ const SHARE_MAX: f64 = 0.97;
 const FORGET: f64 = 1.0 / 3600.0;
 /// The alarm ends when so many ticks with requests together are within the limit.
 const CALM_TICKS: usize = 10;
+/// An alarm is told once so many ticks with requests after it are together above the limit
+/// as well: a host that restarts costs a second, and that is no reason to stop a release.
+const LASTING_TICKS: usize = 5;
 /// What lasts longer than this many ticks is how the service is now: it becomes
 /// usual, so that a lasting and tolerable change does not hold releases for ever.
 const ENDURED_TICKS: u64 = 3600;
@@ -109,9 +112,10 @@ impl FleetWatch {
         }
     }
 
-    /// Since which tick the fleet fails, while it does.
+    /// Since which tick the fleet fails, while it does: for longer than a moment.
     pub fn alarm(&self) -> Option<u64> {
-        self.alarm.as_ref().map(|alarm| alarm.onset)
+        let alarm = self.alarm.as_ref()?;
+        alarm.lasts(self.limit()).then_some(alarm.onset)
     }
 
     /// The failing share up to which nothing is wrong. It follows from the past alone, and not
@@ -168,9 +172,18 @@ impl Usual {
 
 impl Alarm {
     fn is_calm(&self, limit: f64) -> bool {
+        self.newest.len() == CALM_TICKS && !self.is_above(limit)
+    }
+
+    fn lasts(&self, limit: f64) -> bool {
+        self.newest.len() >= LASTING_TICKS && self.is_above(limit)
+    }
+
+    /// Whether the newest ticks together fail more than they may.
+    fn is_above(&self, limit: f64) -> bool {
         let n: f64 = self.newest.iter().map(|sums| sums.n as f64).sum();
         let e: f64 = self.newest.iter().map(|sums| sums.e as f64).sum();
-        self.newest.len() == CALM_TICKS && e <= limit * n
+        e > limit * n
     }
 }
 

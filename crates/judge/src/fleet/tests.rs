@@ -46,13 +46,13 @@ fn at_the_limit_alarms_are_a_million_ticks_apart() {
 }
 
 #[test]
-fn an_outage_shows_within_two_seconds_and_its_beginning_is_known() {
+fn an_outage_shows_within_seven_seconds_and_its_beginning_is_known() {
     for seed in 0..50 {
         let mut fleet = FleetWatch::new(0.01);
         let mut chance = Chance::new(seed);
         assert_eq!(run(&mut fleet, &mut chance, 0, 600, 50, 0.002), None);
         let raised = run(&mut fleet, &mut chance, 600, 60, 50, 1.0);
-        assert!(raised.is_some_and(|at| at <= 601), "{raised:?}");
+        assert!(raised.is_some_and(|at| at <= 606), "{raised:?}");
         let onset = fleet.alarm().unwrap();
         assert!((595..=600).contains(&onset), "{onset}");
     }
@@ -62,7 +62,21 @@ fn an_outage_shows_within_two_seconds_and_its_beginning_is_known() {
 fn a_fleet_that_is_told_of_for_the_first_time_during_an_outage_shows_it() {
     let mut fleet = FleetWatch::new(0.01);
     let raised = run(&mut fleet, &mut Chance::new(1), 0, 60, 50, 1.0);
-    assert!(raised.is_some_and(|at| at <= 10), "{raised:?}");
+    assert!(raised.is_some_and(|at| at <= 15), "{raised:?}");
+}
+
+#[test]
+fn a_restart_of_one_host_in_eight_is_no_alarm() {
+    let mut fleet = FleetWatch::new(0.01);
+    let mut chance = Chance::new(5);
+    for restart in 0..20 {
+        assert_eq!(
+            run(&mut fleet, &mut chance, restart * 60, 60, 300, 0.001),
+            None
+        );
+        fleet.observe(restart * 60 + 59, Sums { n: 300, e: 38 });
+        assert_eq!(fleet.alarm(), None);
+    }
 }
 
 #[test]
@@ -71,7 +85,7 @@ fn a_tenth_failing_shows_within_seconds() {
     let mut chance = Chance::new(7);
     assert_eq!(run(&mut fleet, &mut chance, 0, 600, 50, 0.002), None);
     let raised = run(&mut fleet, &mut chance, 600, 60, 50, 0.1);
-    assert!(raised.is_some_and(|at| at <= 610), "{raised:?}");
+    assert!(raised.is_some_and(|at| at <= 615), "{raised:?}");
 }
 
 #[test]
@@ -81,7 +95,7 @@ fn it_ends_ten_seconds_after_the_failing_did() {
     run(&mut fleet, &mut chance, 0, 600, 50, 0.002);
     for at in 600..1200 {
         fleet.observe(at, Sums { n: 50, e: 25 });
-        assert_eq!(fleet.alarm().is_some(), at >= 600, "at {at}");
+        assert_eq!(fleet.alarm().is_some(), at >= 605, "at {at}");
     }
     for at in 1200..1209 {
         fleet.observe(at, Sums { n: 50, e: 0 });
@@ -91,7 +105,7 @@ fn it_ends_ten_seconds_after_the_failing_did() {
     assert_eq!(fleet.alarm(), None);
     // The outage has not become usual: the next one shows as soon.
     assert_eq!(run(&mut fleet, &mut chance, 1210, 600, 50, 0.002), None);
-    assert!(run(&mut fleet, &mut chance, 1810, 2, 50, 1.0).is_some());
+    assert!(run(&mut fleet, &mut chance, 1810, 7, 50, 1.0).is_some());
 }
 
 #[test]

@@ -139,7 +139,7 @@ fn more_strata_than_there_is_room_for_share_the_last_one() {
     let tick = scene.tick(Millis(0));
     assert_eq!(tick.strata.len(), 16);
     let all: u64 = tick.strata.iter().map(|it| it.control.n).sum();
-    assert_eq!(all, (1..=40).sum());
+    assert_eq!(all, (1..=40).sum::<u64>());
     assert_eq!(scene.strata.name(15), "other requests");
     assert_eq!(scene.strata.name(0), "class-00 in zone a");
 }

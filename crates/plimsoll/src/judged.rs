@@ -29,11 +29,15 @@ pub(crate) fn lines(view: &VerdictView, look: Look) -> Vec<String> {
         (Some(rule), reason) => format!("{rule}: {reason}"),
         (None, reason) => reason.to_owned(),
     };
-    lines.extend(led_if(&word(view), &reason, look));
     let Some(explanation) = &view.explanation else {
-        lines.extend(led("", "nothing was counted", look));
+        let words = match reason.as_str() {
+            "" => "nothing was counted".to_owned(),
+            reason => format!("{reason} (nothing was counted)"),
+        };
+        lines.extend(led_if(&word(view), &words, look));
         return lines;
     };
+    lines.extend(led_if(&word(view), &reason, look));
     lines.extend(counts("new bundle", explanation.canary, look));
     lines.extend(counts("old bundle", explanation.control, look));
     if let Some(ratio) = &explanation.ratio {
@@ -168,9 +172,12 @@ fn carried(view: &VerdictView, explanation: &Explanation, look: Look) -> Vec<Str
         lines.extend(led("suspect", &words, look));
     }
     if let Some(before) = explanation.began_before {
-        let before = match view.live {
-            true => format!("about {before} ago"),
-            false => format!("about {before} before the verdict"),
+        let before = if before.0 == 0 {
+            "with the newest second".to_owned()
+        } else if view.live {
+            format!("about {before} ago")
+        } else {
+            format!("about {before} before the verdict")
         };
         lines.extend(led("began", &before, look));
     }

@@ -14,7 +14,8 @@ use model::refusal::Code;
 use model::{Bundle, Digest, Finding, Gate, GateLook, GateState, Refusal, ServiceName, Severity};
 use wire::Client;
 use wire::api::{
-    CheckAnswer, CheckRequest, MissingAnswer, MissingRequest, ProposeRequest, StatusView,
+    CheckAnswer, CheckRequest, MissingAnswer, MissingRequest, PlanRequest, PlanView,
+    ProposeRequest, StatusView,
 };
 
 use crate::checklist;
@@ -27,6 +28,7 @@ use crate::findings;
 use crate::look::Look;
 use crate::narrate;
 use crate::output::{self, Failure, Paint, paint};
+use crate::planned;
 use crate::words;
 
 pub(crate) async fn push(args: PushArgs, ask: &Ask) -> Result<ExitCode, Failure> {
@@ -59,6 +61,13 @@ async fn run(args: PushArgs, ask: &Ask) -> Result<ExitCode, Failure> {
     }
     if !args.json {
         advise(&project, &pack, &answer);
+        let plan = foreseen(&client, &pack.bundle).await;
+        for line in plan
+            .iter()
+            .flat_map(|it| planned::all_warnings(it, Look::stdout()))
+        {
+            println!("{line}");
+        }
     }
     let request = ProposeRequest {
         break_glass: args.break_glass,
@@ -152,6 +161,15 @@ fn other_rules(project: &Project, pack: &Pack, answer: &CheckAnswer) -> Option<S
     })
 }
 
+/// What the plan can see, from the service's own traffic. Advice: without it a push goes on.
+async fn foreseen(client: &Client, bundle: &Bundle) -> Option<PlanView> {
+    let request = PlanRequest {
+        service: bundle.service.clone(),
+        plan: Some(bundle.plan.clone()),
+    };
+    client.plan(&request).await.ok()
+}
+
 /// What a push would say, without proposing; without a control plane as far as that goes.
 async fn dry_run(
     project: &Project,
@@ -180,12 +198,16 @@ async fn dry_run(
         Some(answer) => (answer.findings.clone(), answer.gates.clone()),
         None => offline(project, &pack),
     };
+    let plan = match &away {
+        Some(_) => None,
+        None => foreseen(client, &pack.bundle).await,
+    };
     if args.json {
         let words: Option<Vec<String>> =
             changes.map(|changes| changes.iter().map(ToString::to_string).collect());
         output::json(&serde_json::json!({
             "digest": pack.bundle.digest(), "bundle": pack.bundle, "changes": words,
-            "findings": found, "gates": gates, "check": answer,
+            "findings": found, "gates": gates, "check": answer, "plan": plan,
         }))?;
     } else {
         match &answer {
@@ -198,6 +220,12 @@ async fn dry_run(
                 );
             }
             None => {}
+        }
+        for line in plan
+            .iter()
+            .flat_map(|it| planned::short(it, Look::stdout()))
+        {
+            println!("{line}");
         }
         println!("gates");
         for line in checklist::lines(&gates, Timestamp::now(), Look::stdout()) {

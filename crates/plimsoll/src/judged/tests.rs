@@ -222,10 +222,10 @@ fn nothing_counted_and_nowhere_yet() {
         &view,
         Some(60),
         expect![[r#"
-        release 12 of api, judged now
-        insufficient     it has entered no environment yet
-                         nothing was counted
-    "#]],
+            release 12 of api, judged now
+            insufficient     it has entered no environment yet
+                             (nothing was counted)
+        "#]],
     );
     assert_eq!(line(&view), None);
 }

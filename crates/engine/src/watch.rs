@@ -12,7 +12,6 @@ use model::{
     ServiceName, TenantName, Timestamp,
 };
 
-use crate::State;
 use beats::Seen;
 use budget::Recent;
 use sources::{Run, Runs, Sources};
@@ -204,9 +203,6 @@ impl Watch {
         }
         total.tenants.insert(tenant);
     }
-
-    /// Nothing follows from it any more: [`Watch::close`] follows releases by itself.
-    pub fn mark(&mut self, _state: &State) {}
 
     /// Whom a release met in `environment` (requests and customers; hosts are the state's to count).
     pub fn exposure(

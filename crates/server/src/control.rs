@@ -169,8 +169,7 @@ pub(crate) async fn start(
 ) -> Result<(Control, Worker), ServerError> {
     let (state, position) = fold(&journal, &key).await.map_err(ServerError::Fold)?;
     let now = Timestamp::now();
-    let mut watch = Watch::new(now);
-    watch.mark(&state);
+    let watch = Watch::new(now);
     boards.audit(&state);
     boards.publish(&state, position, &News::everything());
     let (urgent, urgent_queue) = mpsc::channel(QUEUE_MAX);
@@ -370,7 +369,6 @@ impl Owner {
             evolve(&mut self.state, event, self.now);
         }
         events.extend(new);
-        self.watch.mark(&self.state);
         Ok(start..events.len())
     }
 
@@ -444,7 +442,6 @@ impl Owner {
                     Ok((state, position)) => (self.state, self.position) = (state, position),
                     Err(error) => tracing::error!(error, "the journal can't be read back"),
                 }
-                self.watch.mark(&self.state);
                 self.boards.audit(&self.state);
                 self.boards
                     .publish(&self.state, self.position, &News::everything());

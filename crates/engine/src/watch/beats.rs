@@ -176,12 +176,12 @@ impl Seen {
         self.exits.remove(service)
     }
 
-    /// Gauges by number, if they are newer than `since`.
-    pub(super) fn gauges_after(
+    /// Gauges by number, if they came in this time (its end not included, so that none is taken twice).
+    pub(super) fn gauges_in(
         &self,
-        since: Timestamp,
+        [since, until]: [Timestamp; 2],
     ) -> impl Iterator<Item = (u8, u16)> + use<'_> {
-        let news = self.gauges_at.is_some_and(|at| at > since);
+        let news = self.gauges_at.is_some_and(|at| since <= at && at < until);
         (0..)
             .zip(self.gauges)
             .filter_map(move |(gauge, permille)| Some((gauge, permille.filter(|_| news)?)))

@@ -178,16 +178,15 @@ impl Book {
         let (environment, service) = place;
         let roster = Roster::of(state, environment, service, &mut self.groups);
         let resting = !on_the_way(state, environment, service);
+        let heard = self.hosts_at(through);
         for at in self.closed + 1..=through {
             let second = self.open.remove(&at).unwrap_or_default();
             let told = self.telemetry.close(at, &second);
-            // A second of which no source tells may still be one of those of which a later
-            // tick tells; only what hosts say does not wait for that for ever.
-            if !second.told && (at < through || at - self.looked.1 < QUIET_S) {
+            if !second.told && heard != Some(at) {
                 continue;
             }
             let mut tick = self.lay_out(&second, &roster, at);
-            if at == through {
+            if heard == Some(at) {
                 let span = [self.looked.0, now];
                 let canary = self.comparison.as_ref().map(|it| it.digest);
                 roster::add_hosts(&mut tick, &roster, hosts, service, canary, span);
@@ -216,6 +215,20 @@ impl Book {
             }
         }
         self.closed = through;
+    }
+
+    /// With which second, of those up to `through`, the judge is told what hosts said: the newest
+    /// of which a source tells. One of which none does may still be one of those of which a later
+    /// tick tells; hosts don't wait for that for ever.
+    fn hosts_at(&self, through: i64) -> Option<i64> {
+        let open = self.open.range(..=through).rev();
+        let told = open.map(|(at, second)| (*at, second.told));
+        let newest = told.filter(|(_, told)| *told).map(|(at, _)| at).next();
+        let unknown = self.telemetry.uncovered + through.abs_diff(self.closed);
+        let waited = unknown > 2 * self.telemetry.period
+            && unknown >= QUIET_S.unsigned_abs()
+            && through - self.looked.1 >= QUIET_S;
+        newest.or(waited.then_some(through))
     }
 
     fn lay_out(&mut self, second: &Second, roster: &Roster, at: i64) -> Tick {

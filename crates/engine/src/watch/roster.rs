@@ -181,7 +181,7 @@ pub(super) fn add_hosts(
         };
         let on = side(canary, running);
         heartbeats.add(on, missed(seen.at, since, now));
-        for (gauge, permille) in seen.gauges_after(since) {
+        for (gauge, permille) in seen.gauges_in([since, now]) {
             let (sum, count) = gauges.entry((gauge, member.group, on)).or_default();
             *sum += u64::from(permille);
             *count += 1;

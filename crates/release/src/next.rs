@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use model::verdict::Evidence;
 use model::{HostName, Millis, Rule, StagePlan, Timestamp, Verdict};
 
 use crate::gates::{self, Act, Demands, Gating, RehearsalHost};
@@ -149,7 +150,17 @@ pub fn next(release: &Release, outlook: &Outlook<'_>, now: Timestamp) -> Step {
     if let Some(reason) = blocked(&wave.hosts, outlook) {
         return Step::Wait(format!("{place} waits: {reason}"));
     }
-    bake(stage, held.as_deref(), outlook, &place, now)
+    let verdict = match outlook.irreversible && release.continued {
+        false => outlook.verdict.clone(),
+        // A person has seen what the judge says, and its word is not asked again.
+        true => Verdict::Pass {
+            evidence: match &outlook.verdict {
+                Verdict::Pass { evidence } | Verdict::Fail { evidence, .. } => *evidence,
+                Verdict::Insufficient { .. } => Evidence::default(),
+            },
+        },
+    };
+    bake(stage, verdict, held.as_deref(), outlook, &place, now)
 }
 
 fn place(stage: &Stage) -> String {
@@ -247,6 +258,7 @@ fn blocked(hosts: &[HostName], outlook: &Outlook<'_>) -> Option<String> {
 
 fn bake(
     stage: &Stage,
+    verdict: Verdict,
     held: Option<&str>,
     outlook: &Outlook<'_>,
     place: &str,
@@ -267,16 +279,20 @@ fn bake(
     let baked = Millis::between(since, now);
     let left = Millis(outlook.plan.bake_ms.0.saturating_sub(baked.0));
     let overdue = baked >= bake_max;
-    let needs = match (&outlook.verdict, unclear) {
+    let needs = match (verdict, unclear) {
         (_, Some(reason)) => reason,
         (Verdict::Insufficient { needs }, None) if overdue && outlook.passes_undecided => {
-            return Step::PassUndecided(needs.clone());
+            return Step::PassUndecided(needs);
         }
-        (Verdict::Insufficient { needs }, None) => needs.clone(),
-        (verdict, None) if left == Millis(0) => return Step::Pass(verdict.clone()),
-        (_, None) => {
+        (Verdict::Insufficient { needs }, None) => needs,
+        (verdict @ Verdict::Pass { .. }, None) if left == Millis(0) => {
+            return Step::Pass(verdict);
+        }
+        (Verdict::Pass { .. }, None) => {
             return Step::Wait(format!("{place} bakes for {left} more{and}"));
         }
+        // Answered before, as harm.
+        (Verdict::Fail { reason, .. }, None) => reason,
     };
     hold_or_wait(overdue, held, format!("{needs}{and}"), place)
 }

@@ -55,7 +55,7 @@ pub(super) fn judged(
     }]
 }
 
-/// People are asked, because the wave can't be judged.
+/// People are asked, because the wave can't be judged in time.
 pub(super) fn held(
     state: &State,
     watch: &Watch,
@@ -63,18 +63,22 @@ pub(super) fn held(
     needs: &str,
     now: Timestamp,
 ) -> Vec<Event> {
-    let Some(stage) = release.stage() else {
-        return Vec::new();
-    };
     let explanation = explanation(state, watch, release, now);
-    let bound = explanation.as_deref().and_then(bound);
-    vec![Event::WaveHeld {
-        release: release.id,
-        environment: stage.environment.clone(),
-        wave: newest(release).map_or(0, |(_, wave)| wave),
-        needs: format!("{needs}{}", bound.unwrap_or_default()),
-        explanation,
-    }]
+    let bound = explanation.as_deref().and_then(bound).unwrap_or_default();
+    asks(release, format!("{needs}{bound}"), explanation)
+}
+
+fn asks(release: &Release, needs: String, explanation: Option<Box<Explanation>>) -> Vec<Event> {
+    let stage = release.stage().into_iter();
+    stage
+        .map(|stage| Event::WaveHeld {
+            release: release.id,
+            environment: stage.environment.clone(),
+            wave: newest(release).map_or(0, |(_, wave)| wave),
+            needs: needs.clone(),
+            explanation: explanation.clone(),
+        })
+        .collect()
 }
 
 /// How bad it can be, as far as counts say.
@@ -108,7 +112,11 @@ pub(super) fn stopped(
         "a person's word, because its plan calls it irreversible ({reason}): `plimsoll continue {id}` or `plimsoll rollback`",
         id = release.id
     );
-    events.extend(held(state, watch, release, &needs, now));
+    events.extend(asks(
+        release,
+        needs,
+        explanation(state, watch, release, now),
+    ));
     events
 }
 

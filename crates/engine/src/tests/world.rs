@@ -26,12 +26,11 @@ pub(super) struct World {
     pub(super) break_glass: Option<u64>,
     /// Requests in a thousand that fail, by bundle; of others one does.
     pub(super) failing: BTreeMap<Digest, u64>,
+    /// Requests in production in each second.
+    pub(super) rate: u64,
     /// Seconds that the gateway told.
     seconds: u64,
 }
-
-/// Requests in production in each second.
-const RATE: u64 = 10_000;
 
 pub(super) fn api() -> ServiceName {
     "api".parse().unwrap()
@@ -151,6 +150,7 @@ impl World {
             report: 0,
             break_glass: None,
             failing: BTreeMap::new(),
+            rate: 10_000,
             seconds: 0,
         };
         world.ok(Input::SetTopology {
@@ -323,7 +323,7 @@ impl World {
         for pool in routes.into_iter().flat_map(|routes| routes.pools) {
             let hosts = pool.backends.len() as u64;
             for backend in pool.backends {
-                let requests = pool.share_permille.share_of(RATE) / hosts;
+                let requests = pool.share_permille.share_of(self.rate) / hosts;
                 let failing = self.failing.get(&pool.digest).copied().unwrap_or(1);
                 cells.push(CellCounts {
                     service: api(),
@@ -360,10 +360,13 @@ impl World {
         })
     }
 
-    /// A host goes back by itself.
+    /// A host goes back by itself, to what it was born with.
     pub(super) fn fail(&mut self, host: &HostName, generation: Generation) {
+        self.fail_to(host, generation, Digest::of(b"as found"));
+    }
+
+    pub(super) fn fail_to(&mut self, host: &HostName, generation: Generation, home: Digest) {
         self.report += 1;
-        let home = Digest::of(b"as found");
         let report = Report {
             number: self.report,
             service: api(),
@@ -451,6 +454,7 @@ impl World {
             report: self.report,
             break_glass: None,
             failing: self.failing.clone(),
+            rate: self.rate,
             seconds: self.seconds,
         }
     }

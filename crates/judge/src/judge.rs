@@ -23,12 +23,12 @@ const HORIZON_TICKS: (u64, u64) = (3600, 86_400);
 /// Evidence for passing counts for at most so many times what is needed; more would
 /// be credit for a bundle that turns bad.
 const CREDIT: f64 = 2.0;
-/// A wave passes only with one second in so many missing at most, beside the first few.
-const MISSING_ONE_IN: u64 = 20;
 /// Two latency buckets are a doubling: half of ln 2 each.
 const BUCKET: f64 = 0.5 * std::f64::consts::LN_2;
-/// Three seconds may be missing in the shortest wave: a watermark that is waited for.
-const MISSING_MIN: u64 = 3;
+/// A wave passes only while so many of its newest [`LOOKED_BACK`](crate::silence::LOOKED_BACK) seconds at most are missing,
+/// one in twenty: a watermark that is waited for. What was missing long ago is no reason
+/// to wait for ever.
+const MISSING_MAX: u64 = 3;
 /// Rounding of sums may leave a capped process just below what is needed.
 const ROUNDING: f64 = 1e-9;
 
@@ -231,7 +231,6 @@ struct Compared {
 #[derive(Debug, Clone, Copy, Default)]
 struct Wave {
     from: u64,
-    missing_before: u64,
     total: Cell,
 }
 
@@ -274,7 +273,6 @@ impl Judge {
     pub fn begin_wave(&mut self) {
         self.wave = Wave {
             from: self.next,
-            missing_before: self.silence.missing,
             total: Cell::default(),
         };
         self.errors.cap_pass(self.pass_needed());
@@ -388,14 +386,13 @@ impl Judge {
 
     /// Shown to be good in this wave's eyes, nothing speaks against it, and its counts are there.
     fn passes(&self, harm: f64) -> bool {
-        let missing = self.silence.missing - self.wave.missing_before;
         let seconds = self.next.saturating_sub(self.wave.from);
         self.errors.ln_pass() + ROUNDING >= self.pass_needed()
             && harm < ln(1.0 / self.settings.beta)
             && self.wave.total.canary.n > 0
             && self.silence.silent() == 0
             && self.gauges.warnings().is_empty()
-            && missing <= MISSING_MIN.max(seconds / MISSING_ONE_IN)
+            && self.silence.missing_lately(seconds) <= MISSING_MAX
     }
 
     fn harm_needed(&self) -> f64 {

@@ -10,11 +10,16 @@ const EXPECTED_MIN: f64 = 14.0;
 /// The new bundle's share of the traffic is known from the last minute or so of its own.
 const FORGOTTEN_EACH_TICK: f64 = 1.0 / 60.0;
 
+/// Seconds of which it is known one by one whether something was told.
+pub(crate) const LOOKED_BACK: u64 = 64;
+
 /// What was not heard.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Silence {
     /// Seconds since the comparison began of which nothing was told.
     pub(crate) missing: u64,
+    /// The newest seconds, the last one lowest; 1 for told.
+    told: u64,
     next: u64,
     canary: f64,
     control: f64,
@@ -25,7 +30,10 @@ pub(crate) struct Silence {
 
 impl Silence {
     pub(crate) fn observe(&mut self, at: u64, total: Cell) {
-        self.missing = self.missing.saturating_add(at.saturating_sub(self.next));
+        let gap = at.saturating_sub(self.next);
+        self.missing = self.missing.saturating_add(gap);
+        let shift = u32::try_from(gap.saturating_add(1)).unwrap_or(u32::MAX);
+        self.told = self.told.checked_shl(shift).unwrap_or(0) | 1;
         self.next = at.saturating_add(1);
         self.waiting += total.control.n as f64;
         if total.canary.n > 0 {
@@ -36,6 +44,17 @@ impl Silence {
         } else if total.control.n > 0 {
             self.seconds += 1;
         }
+    }
+
+    /// How many of the newest `seconds`, [`LOOKED_BACK`] at most, are missing.
+    pub(crate) fn missing_lately(&self, seconds: u64) -> u64 {
+        let seconds = seconds.min(LOOKED_BACK);
+        let looked_at = if seconds == LOOKED_BACK {
+            u64::MAX
+        } else {
+            (1 << seconds) - 1
+        };
+        seconds - u64::from((self.told & looked_at).count_ones())
     }
 
     /// Seconds in a row in which the control had requests and the canary had none although it
@@ -70,6 +89,20 @@ mod tests {
         assert_eq!((silence.silent(), silence.missing), (3, 0));
         second(&mut silence, 20, 1, 950);
         assert_eq!((silence.silent(), silence.missing), (0, 7));
+    }
+
+    #[test]
+    fn what_was_missing_long_ago_is_not_missing_lately() {
+        let mut silence = Silence::default();
+        assert_eq!(silence.missing_lately(0), 0);
+        second(&mut silence, 0, 1, 1);
+        second(&mut silence, 10, 1, 1);
+        assert_eq!((silence.missing, silence.missing_lately(11)), (9, 9));
+        assert_eq!(silence.missing_lately(1), 0);
+        (11..74).for_each(|at| second(&mut silence, at, 1, 1));
+        assert_eq!((silence.missing, silence.missing_lately(74)), (9, 0));
+        second(&mut silence, 200, 1, 1);
+        assert_eq!((silence.missing, silence.missing_lately(201)), (135, 63));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a test's traffic follows from its seed alone.
 
+mod hosts;
 mod intake;
 mod judging;
 mod lineup;

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use model::verdict::Evidence;
 use model::{HostName, Millis, Rule, StagePlan, Timestamp, Verdict};
 
 use crate::gates::{self, Act, Demands, Gating, RehearsalHost};
@@ -150,15 +149,24 @@ pub fn next(release: &Release, outlook: &Outlook<'_>, now: Timestamp) -> Step {
     if let Some(reason) = blocked(&wave.hosts, outlook) {
         return Step::Wait(format!("{place} waits: {reason}"));
     }
-    let verdict = match outlook.irreversible && release.continued {
-        false => outlook.verdict.clone(),
-        // A person has seen what the judge says, and its word is not asked again.
-        true => Verdict::Pass {
-            evidence: match &outlook.verdict {
-                Verdict::Pass { evidence } | Verdict::Fail { evidence, .. } => *evidence,
-                Verdict::Insufficient { .. } => Evidence::default(),
-            },
-        },
+    let verdict = match &outlook.verdict {
+        // A person has seen what the judge says of it; that there is something to see, each
+        // wave must show.
+        Verdict::Fail { evidence, .. } if outlook.irreversible && release.continued => {
+            let left = outlook
+                .plan
+                .requests_min
+                .saturating_sub(evidence.canary.requests);
+            match left {
+                0 => Verdict::Pass {
+                    evidence: *evidence,
+                },
+                _ => Verdict::Insufficient {
+                    needs: format!("{left} more requests on the new bundle"),
+                },
+            }
+        }
+        verdict => verdict.clone(),
     };
     bake(stage, verdict, held.as_deref(), outlook, &place, now)
 }

@@ -149,6 +149,7 @@ impl Pages {
     fn metrics(&self) -> String {
         let mut registry = Registry::with_prefix("plimsoll_gateway");
         self.register_counts(&mut registry);
+        self.register_seconds(&mut registry);
         let ledger = &self.front.ledger;
         let mut counter = |name: &str, help: &str, value: u64| {
             let counter: Counter = Counter::default();
@@ -197,20 +198,7 @@ impl Pages {
         let requests: Family<BundleLabels, Counter> = Family::default();
         let refused: Family<RefusalLabels, Counter> = Family::default();
         let ledger = &self.front.ledger;
-        let mut book = ledger.book();
-        let seconds_waiting = book.ticks.waiting(ledger.now()) as u64;
-        let seconds = [
-            (
-                "seconds_dropped",
-                "Seconds of counts that nobody took in time",
-                book.ticks.dropped(),
-            ),
-            (
-                "hosts_overflowed",
-                "Requests counted in their second without their host, for want of room",
-                book.ticks.folded(),
-            ),
-        ];
+        let book = ledger.book();
         let counts = &book.counts;
         for (label, tally) in counts.tallies() {
             let outcomes = [
@@ -239,17 +227,6 @@ impl Pages {
         let rows = counts.rows_len() as u64;
         let waiting = counts.changed_len() as u64;
         drop(book);
-        for (name, help, value) in seconds {
-            let counter: Counter = Counter::default();
-            counter.inc_by(value);
-            registry.register(name, help, counter);
-        }
-        gauge(
-            registry,
-            "seconds_waiting",
-            "Seconds of counts not yet acknowledged",
-            seconds_waiting,
-        );
         registry.register(
             "requests",
             "Requests handed to hosts, by how they ended",
@@ -275,6 +252,37 @@ impl Pages {
             registry,
             "rows_waiting",
             "Of these, not yet acknowledged",
+            waiting,
+        );
+    }
+
+    fn register_seconds(&self, registry: &mut Registry) {
+        let ledger = &self.front.ledger;
+        let (waiting, dropped, folded) = {
+            let mut book = ledger.book();
+            let waiting = book.ticks.waiting(ledger.now()) as u64;
+            (waiting, book.ticks.dropped(), book.ticks.folded())
+        };
+        for (name, help, value) in [
+            (
+                "seconds_dropped",
+                "Seconds of counts that nobody took in time",
+                dropped,
+            ),
+            (
+                "hosts_overflowed",
+                "Requests counted in their second without their host, for want of room",
+                folded,
+            ),
+        ] {
+            let counter: Counter = Counter::default();
+            counter.inc_by(value);
+            registry.register(name, help, counter);
+        }
+        gauge(
+            registry,
+            "seconds_waiting",
+            "Seconds of counts not yet acknowledged",
             waiting,
         );
     }

@@ -124,7 +124,10 @@ fn a_wave_that_cannot_show_a_doubling_in_time_is_warned_of() {
         ]
     );
     let before = wave_view(Some(0.0), Some(2.0), None);
-    assert_eq!(warnings(&ahead, &[before.clone()]), Vec::<String>::new());
+    assert_eq!(
+        warnings(&ahead, std::slice::from_ref(&before)),
+        Vec::<String>::new()
+    );
     assert_eq!(
         before.words,
         "a doubling has shown before, an outage in 2 s"

@@ -5,7 +5,7 @@
 //! no reason to send every other one back.
 
 use model::verdict::Evidence;
-use model::{HostName, Rule, Verdict};
+use model::{HostName, Millis, Rule, Timestamp, Verdict};
 
 use crate::next::{HostLooks, Outlook};
 use crate::{Release, Stage, gates};
@@ -42,25 +42,26 @@ pub fn hosts_that_decide(reached: usize) -> usize {
 }
 
 /// Hard rules first, the judge's word after.
-pub(crate) fn harm(release: &Release, outlook: &Outlook<'_>) -> Option<Harm> {
+pub(crate) fn harm(release: &Release, outlook: &Outlook<'_>, now: Timestamp) -> Option<Harm> {
     let ahead = outlook.gates.as_ref();
     let gates = || gates::failure(release, &ahead?.demands);
-    // A person has seen it and went on all the same. What waits for the next such word is what is new.
-    if outlook.irreversible && release.continued {
-        let open = release.stage().and_then(Stage::open_wave);
-        let failed = open.and_then(|wave| outlook.any_failed(&wave.hosts));
-        return failed.or_else(gates).and_then(Harm::of);
+    let counted = || {
+        let verdict = Some(outlook.verdict.clone()).filter(is_fail);
+        verdict.or_else(|| outlook.fleet.clone())
+    };
+    let continued = release.stage().filter(|stage| stage.continued);
+    if let Some(stage) = continued.filter(|_| outlook.irreversible) {
+        return outlook
+            .new_to_people(stage, counted, now)
+            .or_else(gates)
+            .and_then(Harm::of);
     }
     let newest = release.stages.len().saturating_sub(1);
     let failed = release.stages.iter().enumerate().find_map(|(at, stage)| {
         let serves = at == newest && outlook.gates.is_none();
         outlook.hosts_failed(stage, serves)
     });
-    failed
-        .or_else(|| Some(outlook.verdict.clone()).filter(is_fail))
-        .or_else(|| outlook.fleet.clone())
-        .or_else(gates)
-        .and_then(Harm::of)
+    failed.or_else(counted).or_else(gates).and_then(Harm::of)
 }
 
 fn is_fail(verdict: &Verdict) -> bool {
@@ -114,6 +115,34 @@ pub(crate) fn left_out(stage: &Stage, outlook: &Outlook<'_>) -> Option<String> {
 }
 
 impl Outlook<'_> {
+    /// What speaks against a release that a person let go on in this environment, beyond what
+    /// they have seen: hosts of the open wave, what is counted once that has baked, and
+    /// in the end that most hosts don't run it.
+    fn new_to_people(
+        &self,
+        stage: &Stage,
+        counted: impl Fn() -> Option<Verdict>,
+        now: Timestamp,
+    ) -> Option<Verdict> {
+        if let Some(wave) = stage.open_wave() {
+            let since = stage.baking_since;
+            let baked = since.is_some_and(|it| Millis::between(it, now) >= self.plan.bake_ms);
+            return self
+                .any_failed(&wave.hosts)
+                .or_else(|| counted().filter(|_| baked));
+        }
+        if stage.begun < stage.waves.len() {
+            return None;
+        }
+        let hosts = || stage.waves.iter().flat_map(|wave| &wave.hosts);
+        let without = hosts().filter(|host| {
+            let failed = self.failed(host);
+            failed.is_some_and(|(rule, _)| rule == Rule::NotConfirmed)
+        });
+        let mostly = 2 * without.count() > hosts().count();
+        self.any_failed(hosts()).filter(|_| mostly)
+    }
+
     /// The first host of these that did not take it or does harm.
     fn any_failed<'h>(&self, hosts: impl IntoIterator<Item = &'h HostName>) -> Option<Verdict> {
         hosts.into_iter().find_map(|host| {

@@ -111,7 +111,7 @@ pub fn next(release: &Release, outlook: &Outlook<'_>, now: Timestamp) -> Step {
     let Status::Rolling { held } = &release.status else {
         return Step::Wait(format!("release {} is over", release.id));
     };
-    let harm = harm::harm(release, outlook);
+    let harm = harm::harm(release, outlook, now);
     // No stage yet: the release enters its first environment, and there is nothing that going back could hurt.
     let Some(stage) = release.stage() else {
         return match harm {
@@ -149,26 +149,7 @@ pub fn next(release: &Release, outlook: &Outlook<'_>, now: Timestamp) -> Step {
     if let Some(reason) = blocked(&wave.hosts, outlook) {
         return Step::Wait(format!("{place} waits: {reason}"));
     }
-    let verdict = match &outlook.verdict {
-        // A person has seen what the judge says of it; that there is something to see, each
-        // wave must show.
-        Verdict::Fail { evidence, .. } if outlook.irreversible && release.continued => {
-            let left = outlook
-                .plan
-                .requests_min
-                .saturating_sub(evidence.canary.requests);
-            match left {
-                0 => Verdict::Pass {
-                    evidence: *evidence,
-                },
-                _ => Verdict::Insufficient {
-                    needs: format!("{left} more requests on the new bundle"),
-                },
-            }
-        }
-        verdict => verdict.clone(),
-    };
-    bake(stage, verdict, held.as_deref(), outlook, &place, now)
+    bake(stage, held.as_deref(), outlook, &place, now)
 }
 
 fn place(stage: &Stage) -> String {
@@ -266,7 +247,6 @@ fn blocked(hosts: &[HostName], outlook: &Outlook<'_>) -> Option<String> {
 
 fn bake(
     stage: &Stage,
-    verdict: Verdict,
     held: Option<&str>,
     outlook: &Outlook<'_>,
     place: &str,
@@ -287,7 +267,7 @@ fn bake(
     let baked = Millis::between(since, now);
     let left = Millis(outlook.plan.bake_ms.0.saturating_sub(baked.0));
     let overdue = baked >= bake_max;
-    let needs = match (verdict, unclear) {
+    let needs = match (outlook.verdict.clone(), unclear) {
         (_, Some(reason)) => reason,
         (Verdict::Insufficient { needs }, None) if overdue && outlook.passes_undecided => {
             return Step::PassUndecided(needs);
@@ -299,8 +279,10 @@ fn bake(
         (Verdict::Pass { .. }, None) => {
             return Step::Wait(format!("{place} bakes for {left} more{and}"));
         }
-        // Answered before, as harm.
-        (Verdict::Fail { reason, .. }, None) => reason,
+        // Harm that a person has seen; what the wave adds to it they are told at its end.
+        (Verdict::Fail { reason, .. }, None) => {
+            return Step::Wait(format!("{place} bakes for {left} more; {reason}"));
+        }
     };
     hold_or_wait(overdue, held, format!("{needs}{and}"), place)
 }

@@ -53,9 +53,6 @@ pub struct Release {
     /// The signed test result.
     #[serde(default)]
     pub attestation: Option<Envelope>,
-    /// A person passed a held wave of it: with an irreversible plan the judge's word is not asked again.
-    #[serde(default)]
-    pub continued: bool,
 }
 
 /// What gates saw of a release so far.
@@ -178,6 +175,9 @@ pub struct Stage {
     /// When the last wave passed.
     #[serde(default)]
     pub passed_at: Option<Timestamp>,
+    /// A person passed one of its waves.
+    #[serde(default)]
+    pub continued: bool,
 }
 
 impl Stage {
@@ -229,7 +229,6 @@ impl Release {
             tested: None,
             approvals: Vec::new(),
             attestation: None,
-            continued: false,
         })
     }
 
@@ -270,6 +269,7 @@ impl Release {
                 wave_began_at: at,
                 failed: false,
                 passed_at: None,
+                continued: false,
             }),
             Event::WaveStarted { wave, .. } => {
                 if let Some(stage) = self.stages.last_mut() {
@@ -291,7 +291,9 @@ impl Release {
                     evidence: Evidence::default(),
                 };
                 self.judged(*wave, &verdict, at);
-                self.continued = true;
+                if let Some(stage) = self.stages.last_mut() {
+                    stage.continued = true;
+                }
             }
             Event::ReleaseGood { exposure, .. } => {
                 self.status = Status::Good;

@@ -5,7 +5,7 @@ use model::{Actor, Digest, Generation, HostName, ReleaseId, Role, Scope, Service
 
 use release::Status;
 
-use crate::fleet::Made;
+use crate::fleet::{Made, serving};
 use crate::laws::{Broken, Lawful};
 use crate::machine::{Disk, Machine};
 use crate::world::{Happening, World, instant};
@@ -457,17 +457,25 @@ impl World {
     }
 
     /// What no verdict is about any more is for a person to see: a release that
-    /// was good and came to hang later, and one that is held because nobody can judge it.
+    /// was good and came to hang later, one that is held because nobody can judge it, and
+    /// one that goes no further while everything fails.
     fn care(&mut self) -> Lawful {
         self.after(20_000, Happening::Person(Deed::Care));
         for service in self.fleet.services.clone() {
             let known = self.plane.state.services.get(&service);
             let active = known.and_then(|known| known.active);
             let release = active.and_then(|id| self.plane.state.releases.get(&id));
+            let watch = &self.plane.watch;
             match release.map(|release| &release.status) {
                 Some(Status::Rolling { held: Some(needs) }) => {
                     self.note(|| format!("held: {needs}"));
                     self.count("held releases turned back by people");
+                }
+                // Somebody let it go on, or its wave began long before.
+                Some(Status::Rolling { held: None })
+                    if watch.fleet_fails_since(&serving(), &service).is_some() =>
+                {
+                    self.count("releases turned back by people while everything fails");
                 }
                 Some(_) => continue,
                 None if (0..self.machines.len()).any(|host| self.sick(host, &service)) => {

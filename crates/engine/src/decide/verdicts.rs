@@ -108,10 +108,15 @@ pub(super) fn stopped(
         Verdict::Pass { .. } | Verdict::Insufficient { .. } => String::new(),
     };
     let mut events = judged(state, watch, release, verdict, false, now);
-    let needs = format!(
-        "a person's word, because its plan calls it irreversible ({reason}): `plimsoll continue {id}` or `plimsoll rollback`",
-        id = release.id
-    );
+    let id = release.id;
+    let needs = match release.stage().and_then(|stage| stage.open_wave()) {
+        Some(_) => format!(
+            "a person's word, because its plan calls it irreversible ({reason}): `plimsoll continue {id}` or `plimsoll rollback`"
+        ),
+        None => format!(
+            "a person who sends it back, because its plan calls it irreversible ({reason}): `plimsoll rollback`"
+        ),
+    };
     events.extend(asks(
         release,
         needs,
@@ -148,7 +153,10 @@ pub(super) fn carry_on(
         return Err(Refusal::new(
             Code::NotHeld,
             format!("no wave of release {} is held: {why}", release.id),
-            "Nothing has to be done; `plimsoll status` shows what it waits for.",
+            match held {
+                true => "Only a way back is left: `plimsoll rollback`.",
+                false => "Nothing has to be done; `plimsoll status` shows what it waits for.",
+            },
         ));
     };
     // Who wrote a change of high risk is not the one to say that it may go on unjudged.

@@ -5,8 +5,8 @@ use model::refusal::Code;
 use model::{Actor, Event, HostName, Millis, OrderKind, ReleaseId, RollbackCause, Rule, Verdict};
 
 use super::world::{World, api, bundle};
-use crate::Input;
 use crate::watch::Beat;
+use crate::{Input, SlotStatus};
 
 fn carry_on(world: &mut World, name: &str) -> Result<Vec<Event>, Code> {
     let by = Actor {
@@ -82,7 +82,19 @@ fn harm_of_what_cant_go_back_stops_it_and_a_person_may_go_on() {
     let why = crate::decide::waiting(&world.state, &world.watch, release, world.now);
     assert!(why.unwrap().starts_with("production wave 1 of 2 is held: "));
     carry_on(&mut world, "bob").unwrap();
-    // It fails as before, and nobody asks the judge again.
+    // It fails as before: what the next wave adds to it they are asked once that has baked.
+    let asked = |world: &World| {
+        let held = world.story.iter().filter(|line| line.starts_with("held: "));
+        held.count()
+    };
+    for _ in 0..60 {
+        world.serve(1);
+        if asked(&world) == 2 {
+            break;
+        }
+    }
+    assert_eq!(asked(&world), 2, "{:?}", world.story);
+    carry_on(&mut world, "bob").unwrap();
     serve_until(&mut world, "release 1 good");
     assert!(!said(&world, "rollback of"), "{:?}", world.story);
     world.roll_back(None).unwrap();
@@ -96,15 +108,7 @@ fn a_host_that_fails_with_what_cant_go_back_stops_it_each_time() {
     let mut world = World::new(1, 3);
     world.propose("irreversible").unwrap();
     serve_until(&mut world, "web-00 ordered");
-    let failing = host("web-00");
-    let slot = world.state.slot(&failing, &api()).unwrap();
-    let generation = slot.order.as_ref().unwrap().generation;
-    world.confirm(&failing).unwrap();
-    let (beat, now) = (
-        Beat::new(bundle("irreversible").digest(), generation, Some(false)),
-        world.now,
-    );
-    world.watch.beat(&failing, [(api(), beat)].into(), now);
+    confirm_and_fail(&mut world, "web-00");
     world.serve(1);
     assert!(
         said(&world, "wave failed, health failing"),
@@ -115,6 +119,73 @@ fn a_host_that_fails_with_what_cant_go_back_stops_it_each_time() {
     world.serve(1);
     assert!(said(&world, "production wave 1"), "{:?}", world.story);
     assert!(!said(&world, "rollback of"), "{:?}", world.story);
+}
+
+/// It runs the bundle, and its health check fails.
+fn confirm_and_fail(world: &mut World, name: &str) {
+    let failing = host(name);
+    let slot = world.state.slot(&failing, &api()).unwrap();
+    let generation = slot.order.as_ref().unwrap().generation;
+    world.confirm(&failing).unwrap();
+    let digest = bundle("irreversible").digest();
+    let beat = Beat::new(digest, generation, Some(false));
+    world
+        .watch
+        .beat(&failing, [(api(), beat)].into(), world.now);
+}
+
+/// Each host refuses its order until `what` is said.
+fn refuse_until(world: &mut World, what: &str) {
+    for _ in 0..100 {
+        if said(world, what) {
+            return;
+        }
+        world.serve(1);
+        for name in world.hosts() {
+            let slot = world.state.slot(&name, &api()).unwrap();
+            let (status, order) = (slot.status.clone(), slot.order.clone());
+            match (status, order) {
+                (SlotStatus::Ordered { .. }, Some(order)) => world.fail(&name, order.generation),
+                _ => continue,
+            }
+        }
+    }
+    panic!("never {what}: {:#?}", world.story);
+}
+
+#[test]
+fn a_word_about_the_test_is_none_about_production() {
+    let mut world = World::new(1, 2);
+    world.failing.insert(bundle("irreversible").digest(), 500);
+    world.propose("irreversible").unwrap();
+    serve_until(&mut world, "test-0 ordered");
+    confirm_and_fail(&mut world, "test-0");
+    world.serve(1);
+    assert!(said(&world, "held: a person's word"), "{:?}", world.story);
+    carry_on(&mut world, "bob").unwrap();
+    serve_until(&mut world, "wave failed, errors");
+    assert!(said(&world, "production wave 0"), "{:?}", world.story);
+    assert!(!said(&world, "production wave 1"), "{:?}", world.story);
+}
+
+#[test]
+fn what_most_hosts_did_not_take_is_not_good_whatever_a_person_says() {
+    let mut world = World::new(1, 3);
+    world.propose("irreversible").unwrap();
+    serve_until(&mut world, "production wave 0");
+    refuse_until(&mut world, "held: a person's word");
+    carry_on(&mut world, "bob").unwrap();
+    refuse_until(&mut world, "production wave 1");
+    world.story.clear();
+    refuse_until(&mut world, "held: a person's word");
+    carry_on(&mut world, "bob").unwrap();
+    refuse_until(&mut world, "held: a person who sends it back");
+    assert_eq!(carry_on(&mut world, "bob"), Err(Code::NotHeld));
+    assert!(!good(&world, "irreversible"), "{:?}", world.story);
+    world.roll_back(None).unwrap();
+    world.carry_out();
+    world.ok(Input::Tick);
+    assert!(said(&world, "release 1 back"), "{:?}", world.story);
 }
 
 #[test]

@@ -1,8 +1,19 @@
 //! What a host may be told, and what its word is worth.
 
-use model::{Digest, Generation, HostName, Order, OrderKind, ServiceName, StagePlan};
+use model::{
+    Digest, Generation, HostName, Millis, Order, OrderKind, ServiceName, StagePlan, Timestamp,
+};
 
 use super::{Lawful, Laws, Newest, law};
+
+/// A host stages and checks before its deadline begins to run.
+const STAGING: Millis = Millis::seconds(30);
+
+/// Whether a host had its time: of many hosts a release may go on without it.
+fn given_up(order: &Order, now: Timestamp) -> bool {
+    let within = Millis(order.confirm_within_ms.0 + STAGING.0);
+    now > within.after(order.issued_at)
+}
 
 impl Laws {
     pub(super) fn ordered(&mut self, order: &Order) -> Lawful {
@@ -71,6 +82,7 @@ impl Laws {
             newest.open
                 && newest.order.release == *release
                 && newest.order.kind == OrderKind::Forward
+                && !given_up(&newest.order, order.issued_at)
         });
         let changing = changing.count();
         let course = self.course(*release)?;

@@ -26,6 +26,7 @@ mod roster;
 mod second;
 mod sources;
 mod ticks;
+mod usual;
 mod verdict;
 mod words;
 

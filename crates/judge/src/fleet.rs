@@ -118,6 +118,19 @@ impl FleetWatch {
         alarm.lasts(self.limit()).then_some(alarm.onset)
     }
 
+    /// The tick since which requests may be failing more than they may: its detector has left
+    /// its floor. What came since is no evidence of what is usual.
+    pub fn doubts_since(&self) -> Option<u64> {
+        let left = self.bets.iter().filter(|bet| bet.ln_g > 0.0);
+        let onset = self.alarm.as_ref().map(|alarm| alarm.onset);
+        onset.or(left.map(|bet| bet.since).min())
+    }
+
+    /// Whether the doubt became an alarm, however short.
+    pub fn is_alarmed(&self) -> bool {
+        self.alarm.is_some()
+    }
+
     /// The failing share up to which nothing is wrong. It follows from the past alone, and not
     /// from the part of the past that is in doubt: what begins to fail must not become usual.
     fn limit(&self) -> f64 {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use judge::{FleetWatch, History, Tick};
+use judge::{FleetWatch, Tick};
 use model::{EnvironmentName, HostName, Millis, ServiceName, Timestamp};
 use release::{Release, Status};
 
@@ -15,6 +15,7 @@ use super::comparison::Comparison;
 use super::lineup::{self, Lineup, Strata};
 use super::roster::{self, Groups, Roster};
 use super::second::Second;
+use super::usual::Usual;
 use crate::State;
 use crate::decide::tick::stage_plan;
 
@@ -37,13 +38,9 @@ pub(super) struct Book {
     pub(super) closed: i64,
     /// When hosts were last looked at, and the newest second then.
     looked: (Timestamp, i64),
-    /// The first second of all.
-    first: i64,
     pub(super) strata: Strata,
     pub(super) groups: Groups,
-    history: History,
-    /// Seconds that the history was told of.
-    history_s: u64,
+    usual: Usual,
     /// Some source counts events of this service.
     events: bool,
     slo: f64,
@@ -90,11 +87,9 @@ impl Book {
             open: BTreeMap::new(),
             closed,
             looked: (now, closed),
-            first: closed + 1,
             strata: Strata::default(),
             groups: Groups::default(),
-            history: History::default(),
-            history_s: 0,
+            usual: Usual::default(),
             events: false,
             slo: SLO,
             fleet: FleetWatch::new(SLO),
@@ -136,7 +131,7 @@ impl Book {
     }
 
     pub(super) fn baseline(&self) -> Option<(judge::Baseline, u64)> {
-        Some((self.history.baseline()?, self.history_s))
+        self.usual.baseline()
     }
 
     pub(super) fn fails_since(&self) -> Option<Timestamp> {
@@ -204,15 +199,12 @@ impl Book {
                 comparison.observe(at, tick, serves);
             } else if resting {
                 for empty in told.filter(|second| *second < at) {
-                    self.history.observe(&Tick {
-                        at: empty.abs_diff(self.first),
-                        ..Tick::default()
-                    });
+                    self.usual.hear(empty, Tick::default(), 0);
                 }
-                tick.at = at.abs_diff(self.first);
-                self.history.observe(&tick);
-                self.history_s += if second.told { second.covers } else { 0 };
+                self.usual
+                    .hear(at, tick, if second.told { second.covers } else { 0 });
             }
+            self.usual.learn(&self.fleet);
         }
         self.closed = through;
     }
@@ -267,7 +259,7 @@ impl Book {
                 let plan = stage_plan(state, release);
                 let share = share(state, environment);
                 let late = self.telemetry.late;
-                let begun = Comparison::begin(release, &plan, share, &self.history, late);
+                let begun = Comparison::begin(release, &plan, share, self.usual.history(), late);
                 self.comparison = Some(begun);
             }
         }

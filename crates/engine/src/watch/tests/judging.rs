@@ -166,6 +166,28 @@ fn usual_traffic_is_known_from_seconds_without_a_release() {
 }
 
 #[test]
+fn a_fleet_that_fails_while_it_starts_is_not_what_is_usual() {
+    let mut world = World::new();
+    world.seconds(5, load(0, 0.0), load(65, 1.0));
+    world.seconds(60, load(0, 0.0), load(65, 0.001));
+    let (baseline, seconds) = world.watch.baseline(&production(), &api()).unwrap();
+    assert!((40..=60).contains(&seconds), "{seconds}");
+    assert!(baseline.failing < 0.002, "{baseline:?}");
+    assert!(baseline.dispersion < 1.5, "{baseline:?}");
+    // Nor is an outage later on.
+    world.seconds(120, load(0, 0.0), load(65, 0.4));
+    world.seconds(60, load(0, 0.0), load(65, 0.001));
+    let (baseline, _) = world.watch.baseline(&production(), &api()).unwrap();
+    assert!(baseline.failing < 0.002, "{baseline:?}");
+    world.release(plan());
+    let seen = (1..30).find(|_| {
+        world.seconds(1, load(200, 0.05), load(65, 0.001));
+        matches!(world.judged().verdict, Verdict::Fail { .. })
+    });
+    assert!(seen.is_some_and(|seconds| seconds <= 6), "{seen:?}");
+}
+
+#[test]
 fn a_gateway_tells_of_a_bundle_when_it_knows_it() {
     // The release's host answers for the old bundle as well, as far as the gateway knows.
     let (mut world, new) = begun(0.0);

@@ -23,8 +23,6 @@ const HORIZON_TICKS: (u64, u64) = (3600, 86_400);
 /// Evidence for passing counts for at most so many times what is needed; more would
 /// be credit for a bundle that turns bad.
 const CREDIT: f64 = 2.0;
-/// Two latency buckets are a doubling: half of ln 2 each.
-const BUCKET: f64 = 0.5 * std::f64::consts::LN_2;
 /// A wave passes only while so many of its newest [`LOOKED_BACK`](crate::silence::LOOKED_BACK) seconds at most are missing,
 /// one in twenty: a watermark that is waited for. What was missing long ago is no reason
 /// to wait for ever.
@@ -41,8 +39,9 @@ pub struct Settings {
     /// See `ratio` (delta).
     #[serde(with = "exact")]
     pub points: f64,
-    /// A new bundle that is slower by so many latency buckets is not harm.
-    pub slowdown_buckets: u8,
+    /// A new bundle whose requests take longer by this share (0.1: a tenth) is not harm.
+    #[serde(with = "exact")]
+    pub slowdown: f64,
     /// Probability of ever saying "harm" of a bundle that does none (alpha).
     #[serde(with = "exact")]
     pub alpha: f64,
@@ -68,13 +67,12 @@ impl Settings {
         let permille = |value: u32| f64::from(value) / 1000.0;
         let ratio = 1.0 + permille(judge.tolerated_increase_permille);
         let points = f64::from(judge.tolerated_points_permille.get()) / 1000.0;
-        let slower = ln(1.0 + permille(judge.tolerated_slowdown_permille));
         let bakes = plan.bake_max_ms.0 / 1000 * plan.waves.len() as u64;
         let horizon = bakes.clamp(HORIZON_TICKS.0, HORIZON_TICKS.1);
         Settings {
             ratio,
             points,
-            slowdown_buckets: (slower / BUCKET).round() as u8,
+            slowdown: permille(judge.tolerated_slowdown_permille),
             alpha: f64::from(judge.false_rollbacks_ppm) / 1e6 * share,
             // What is tolerated may not be in the way of passing.
             pass_ratio: (1.0 + permille(judge.pass_increase_permille)).max(ratio),
@@ -91,7 +89,7 @@ impl Default for Settings {
         Settings {
             ratio: 1.0,
             points: 0.0,
-            slowdown_buckets: 0,
+            slowdown: 0.0,
             alpha: 1e-3,
             pass_ratio: 2.0,
             pass_points: 0.0,

@@ -6,11 +6,13 @@
 //!
 //! Invariant: a second with one silent side is no evidence.
 
+pub(crate) mod slower;
 pub(crate) mod tilts;
 
 use model::ticks::LATENCY_BUCKETS;
 use serde::{Deserialize, Serialize};
 
+use self::slower::Slower;
 use self::tilts::{Histogram, Reference, TILTS, Tilts};
 use crate::judge::Settings;
 use crate::mixture::{AT_START, Ladder, Wealth};
@@ -58,7 +60,8 @@ impl LatencyHistory {
 /// everywhere, and one for each, which finds what hurts in one place.
 #[derive(Debug, Clone)]
 pub struct LatencyProcess {
-    slowdown_buckets: u8,
+    /// What is tolerated.
+    slower: Slower,
     ladder: Ladder<TILTS>,
     history: LatencyHistory,
     strata: Vec<Stratum>,
@@ -89,7 +92,7 @@ impl LatencyProcess {
             settings.horizon_ticks,
         );
         LatencyProcess {
-            slowdown_buckets: settings.slowdown_buckets,
+            slower: Slower::by(settings.slowdown),
             history: reference.clone(),
             strata: Vec::new(),
             joint: Wealth::new(&ladder),
@@ -101,8 +104,8 @@ impl LatencyProcess {
     /// One second of one stratum: buckets and counts of both sides. Called at most once for each
     /// second and stratum; `at` never falls.
     pub fn observe(&mut self, at: u64, stratum: u8, canary: &[(u8, u64)], control: &[(u8, u64)]) {
-        let canary = Histogram::of(canary).sped_up(self.slowdown_buckets);
-        let side = Histogram::of(control);
+        let canary = Histogram::of(canary);
+        let side = Histogram::of(control).slowed(&self.slower);
         let index = self.find(stratum);
         let stratum = &mut self.strata[index];
         if !canary.is_empty() && !side.is_empty() {
@@ -111,7 +114,7 @@ impl LatencyProcess {
             stratum.wealth.bet(&self.ladder, at, &ln_e);
             self.joint.bet(&self.ladder, at, &ln_e);
         }
-        stratum.learn(control);
+        stratum.learn(control, &self.slower);
     }
 
     /// Evidence that the canary is slower, in nats: half on all strata together, half on the mean of each.
@@ -159,7 +162,7 @@ impl LatencyProcess {
         let reference = self.history.of(number);
         self.strata.push(Stratum {
             number,
-            tilts: Tilts::of(&reference),
+            tilts: Tilts::of(&reference, &self.slower),
             reference,
             added: 0,
             wealth: Wealth::new(&self.ladder),
@@ -175,14 +178,14 @@ impl Stratum {
     }
 
     /// Learns what is usual, after the bets on the same second.
-    fn learn(&mut self, control: &[(u8, u64)]) {
+    fn learn(&mut self, control: &[(u8, u64)], slower: &Slower) {
         let n = control
             .iter()
             .fold(0u64, |sum, (_, n)| sum.saturating_add(*n));
         self.reference.add(control);
         self.added = self.added.saturating_add(n);
         if n > 0 && self.tilts.is_stale(self.added) {
-            self.tilts = Tilts::of(&self.reference);
+            self.tilts = Tilts::of(&self.reference, slower);
             self.added = 0;
         }
     }
@@ -198,7 +201,8 @@ pub(crate) fn requests_to_show(
 ) -> f64 {
     let scaled =
         |shares: &[f64; LATENCY_BUCKETS], by: f64| Histogram::new(shares.map(|it| it * by));
-    let canary = scaled(canary, share).sped_up(settings.slowdown_buckets);
+    let control = &Slower::by(settings.slowdown).spread(control);
+    let canary = scaled(canary, share);
     // Expected counts earn the expectation of the logarithm.
     let growth = Tilts::of_shares(control).ln_e(&canary, &scaled(control, 1.0 - share));
     let requests = growth.iter().enumerate().map(|(tilt, growth)| {

@@ -8,7 +8,7 @@
 //! Invariant: what can't be shown has no time; no number is made up for it.
 
 use model::Metric;
-use model::ticks::{LATENCY_BUCKETS, latency_from_us};
+use model::ticks::LATENCY_BUCKETS;
 use serde::{Deserialize, Serialize};
 
 use crate::bernoulli::{Bet, Line};
@@ -16,6 +16,7 @@ use crate::fleet;
 use crate::history::Baseline;
 use crate::judge::Settings;
 use crate::latency;
+use crate::latency::slower::Slower;
 use crate::num::{kl, ln};
 
 /// What is needed beside the threshold: a mixture's wealth is spread over sizes of effect
@@ -29,7 +30,7 @@ const SHARE_LIMITS: (f64, f64) = (1e-7, 0.9);
 /// One point more.
 const POINT: f64 = 0.01;
 /// A fifth slower.
-const SLOWER: f64 = 1.2;
+const SLOWER: f64 = 0.2;
 /// Verdicts come once a second.
 const TICK_S: f64 = 1.0;
 
@@ -219,7 +220,7 @@ impl Planner<'_> {
         if !has_control(wave) {
             return None;
         }
-        let sides = (&control, &slowed(&control));
+        let sides = (&control, &Slower::by(SLOWER).spread(&control));
         let needed = self.needed(Metric::Latency);
         let requests = latency::requests_to_show(self.settings, needed, wave.share, sides);
         speed(self.requests_per_s * wave.share / requests)
@@ -275,30 +276,6 @@ fn divergence(line: Line, bet: Bet, share: f64) -> f64 {
         0.0
     };
     share * kl(bet.canary, null.canary) + control
-}
-
-/// The histogram when each request takes longer by a fifth, and latencies lie evenly (in
-/// logarithms) within their buckets.
-fn slowed(shares: &[f64; LATENCY_BUCKETS]) -> [f64; LATENCY_BUCKETS] {
-    let mut slowed = [0.0; LATENCY_BUCKETS];
-    for (bucket, share) in (0u8..).zip(shares) {
-        let (from, until) = (latency_from_us(bucket), latency_from_us(bucket + 1));
-        let at = usize::from(bucket);
-        if at + 1 == LATENCY_BUCKETS {
-            slowed[at] += share;
-            continue;
-        }
-        // The first bucket has no beginning; it is taken to be an octave wide.
-        let width = if from == 0 {
-            2.0
-        } else {
-            until as f64 / from as f64
-        };
-        let moved = share * (ln(SLOWER) / ln(width)).min(1.0);
-        slowed[at] += share - moved;
-        slowed[at + 1] += moved;
-    }
-    slowed
 }
 
 #[cfg(test)]

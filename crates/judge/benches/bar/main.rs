@@ -82,6 +82,8 @@ fn main() -> Result<ExitCode, std::io::Error> {
     for (name, part) in PARTS {
         if asked.only.as_ref().is_none_or(|only| only == name) {
             part(asked.scale, &mut report);
+            let so_far = begin.elapsed().as_secs();
+            writeln!(std::io::stderr(), "{name}: done after {so_far} s")?;
         }
     }
     let took = begin.elapsed().as_secs_f64().round();

@@ -8,6 +8,7 @@
 use model::ticks::LATENCY_BUCKETS;
 use serde::{Deserialize, Serialize};
 
+use super::slower::Slower;
 use crate::num::{exp, ln, ln_1p};
 
 /// Alternatives.
@@ -116,10 +117,10 @@ pub(crate) struct Tilts {
 }
 
 impl Tilts {
-    /// For a reference; without bets when it is too small.
-    pub(crate) fn of(reference: &Reference) -> Tilts {
+    /// For a reference, slowed down by what is tolerated; without bets when it is too small.
+    pub(crate) fn of(reference: &Reference, slower: &Slower) -> Tilts {
         let total = reference.total();
-        let mut tilts = Tilts::of_shares(&reference.shares());
+        let mut tilts = Tilts::of_shares(&slower.spread(&reference.shares()));
         tilts.total = if total < REQUESTS_MIN { 0 } else { total };
         tilts
     }
@@ -261,21 +262,8 @@ impl Histogram {
         self.total == 0.0
     }
 
-    /// As if each request were faster by so many buckets. The last bucket stays:
-    /// what never ends is not a slower answer.
-    pub(crate) fn sped_up(self, buckets: u8) -> Histogram {
-        if buckets == 0 {
-            return self;
-        }
-        let mut counts = [0.0; LATENCY_BUCKETS];
-        for (bucket, n) in self.counts.iter().enumerate() {
-            let to = if bucket == LATENCY_BUCKETS - 1 {
-                bucket
-            } else {
-                bucket.saturating_sub(usize::from(buckets))
-            };
-            counts[to] += n;
-        }
-        Histogram::new(counts)
+    /// As if each request took longer.
+    pub(crate) fn slowed(self, slower: &Slower) -> Histogram {
+        Histogram::new(slower.spread(&self.counts))
     }
 }

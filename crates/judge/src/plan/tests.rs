@@ -104,7 +104,7 @@ fn a_slowdown_shows_when_the_plan_says() {
     for (n_c, n_b) in [(50, 950), (5, 95), (20, 20)] {
         let known = baseline((n_c + n_b) as f64, 0.001);
         let control: [f64; LATENCY_BUCKETS] = known.latency.clone().try_into().unwrap();
-        let canary = slowed(&control);
+        let canary = Slower::by(SLOWER).spread(&control);
         let share = n_c as f64 / (n_c + n_b) as f64;
         let told = one(&known, share).slower_s.unwrap();
         let mut chance = Chance::new(3);
@@ -131,20 +131,6 @@ fn a_slowdown_shows_when_the_plan_says() {
             "{mean} s, foretold {told} s"
         );
     }
-}
-
-#[test]
-fn a_fifth_slower_is_a_histogram_that_is_a_fifth_further() {
-    let mut shares = [0.0; LATENCY_BUCKETS];
-    (shares[0], shares[1], shares[2], shares[31]) = (0.25, 0.25, 0.25, 0.25);
-    let slow = slowed(&shares);
-    assert!((slow.iter().sum::<f64>() - 1.0).abs() < 1e-12);
-    // ln 1.2 is 0.45 of the width of a bucket that is half again as long as its beginning.
-    assert!(
-        (slow[2] - 0.25 * (0.4497 + 1.0 - 0.6338)).abs() < 1e-4,
-        "{slow:?}"
-    );
-    assert_eq!(slow[31], 0.25);
 }
 
 #[test]

@@ -200,7 +200,7 @@ fn a_plan_becomes_settings() {
     assert_eq!((settings.ratio, settings.points), (1.2, 0.005));
     assert_eq!((settings.pass_ratio, settings.pass_points), (1.5, 0.02));
     assert_eq!((settings.alpha, settings.beta), (0.001, 0.05));
-    assert_eq!(settings.slowdown_buckets, 2);
+    assert_eq!(settings.slowdown, 1.0);
     assert_eq!(settings.horizon_ticks, 4 * 1800);
     let weights: f64 = settings.weights.iter().map(|it| it.1).sum();
     assert!((weights - 1.0).abs() < 1e-12);

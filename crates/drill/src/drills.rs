@@ -1,13 +1,15 @@
 //! The drills: what incident reports tell of, run again on a small fleet.
 //!
 //! A drill is data: a [`Fault`], what people did, and what was recorded. Its
-//! three courses are the same for all. Invariant: a course differs from
+//! three courses are the same for all that are outages; what only statistics
+//! can see has its own. Invariant: a course differs from
 //! another in what stands in the change's way, never in the change.
 
 mod fault;
 mod guarded;
 mod reports;
 mod seen;
+mod subtle;
 mod unguarded;
 mod waves;
 
@@ -93,10 +95,15 @@ impl Drill {
             ..self.fault.shape()
         };
         let world = World::start(folder, shape, tell).await?;
-        let outcome = match mode {
-            Mode::Unguarded => unguarded::run(self, &world, tell).await,
-            Mode::WavesOnly => waves::run(self, &world, tell).await,
-            Mode::Guarded => guarded::run(self, &world, tell).await,
+        let outcome = match (self.fault, mode) {
+            (Fault::TightLimit, Mode::Unguarded) => subtle::unguarded(self, &world, tell).await,
+            // No gate can see it: the same must be shown of both.
+            (Fault::TightLimit, Mode::WavesOnly | Mode::Guarded) => {
+                subtle::judged(self, &world, mode, tell).await
+            }
+            (_, Mode::Unguarded) => unguarded::run(self, &world, tell).await,
+            (_, Mode::WavesOnly) => waves::run(self, &world, tell).await,
+            (_, Mode::Guarded) => guarded::run(self, &world, tell).await,
         };
         world.stop().await;
         outcome

@@ -44,6 +44,8 @@ pub struct Outcome {
     pub rollback_s: Option<f64>,
     /// From the first failed request to the last, in seconds: after it service was restored.
     pub restored_s: Option<f64>,
+    /// How the judge found what nothing else could see; absent in drills of outages.
+    pub judged: Option<Judged>,
     /// The longest time in which at least 95 % of requests failed, in seconds.
     pub outage_s: f64,
     /// What happened when.
@@ -70,6 +72,21 @@ pub struct Tenants {
     pub total: u64,
     /// Who had one fail.
     pub hit: u64,
+}
+
+/// How soon counts showed harm, by the verdict's own record.
+#[derive(Debug, Clone, Serialize)]
+pub struct Judged {
+    /// From the first second with requests on the new bundle (its beginning) to the verdict, in seconds.
+    pub found_s: f64,
+    /// Of these, until the end of the second with which the counts were enough.
+    pub shown_s: f64,
+    /// And from there to the verdict: what telling and deciding take.
+    pub delay_s: f64,
+    /// Requests on the new bundle until the verdict.
+    pub requests: Requests,
+    /// In words.
+    pub verdict: String,
 }
 
 /// Something that happened.
@@ -135,6 +152,7 @@ impl Outcome {
                 .first_failed_at
                 .zip(report.last_failed_at)
                 .map(|(first, last)| seconds_between(first, last)),
+            judged: None,
             outage_s: outage_s(report),
             timeline,
             passed: checks.iter().all(|check| check.ok),
@@ -150,7 +168,7 @@ impl Outcome {
             let percent = 100.0 * part as f64 / (whole.max(1)) as f64;
             format!("{part} of {whole} ({percent:.1} %)")
         };
-        let rows = [
+        let mut rows = vec![
             (
                 "requests failed",
                 share(self.requests.failed, self.requests.total),
@@ -173,14 +191,24 @@ impl Outcome {
             ("decision to every host back", seconds(self.rollback_s)),
             ("first failure to last", seconds(self.restored_s)),
         ];
+        if let Some(judged) = &self.judged {
+            let Requests { total, failed } = judged.requests;
+            rows.extend([
+                ("first request to verdict", seconds(Some(judged.found_s))),
+                ("  until counts were enough", seconds(Some(judged.shown_s))),
+                ("  from there to the verdict", seconds(Some(judged.delay_s))),
+                ("failed on it until then", share(failed, total)),
+            ]);
+        }
         let mut table = Table::new();
         table
             .load_style(presets::NOTHING)
             .set_content_arrangement(ContentArrangement::Disabled);
+        let recorded_word = if recorded.is_empty() { "" } else { "recorded" };
         table.set_header([
             format!("{} {}", self.drill, self.mode),
             "here".into(),
-            "recorded".into(),
+            recorded_word.into(),
         ]);
         for (what, here) in rows {
             let known = recorded.iter().find(|(name, _)| *name == what);

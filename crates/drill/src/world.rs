@@ -140,15 +140,25 @@ impl World {
             self.start_host(&place)?;
             self.join(&place).await?;
         }
-        tell("gateway");
+        if self.shape.gateway {
+            tell("gateway");
+            self.gateway_token = self.source_token("gateway").await?;
+            self.start_gateway()?;
+        }
+        self.up().await
+    }
+
+    /// A token for whoever counts requests.
+    ///
+    /// # Errors
+    /// When the control plane gives none.
+    pub async fn source_token(&self, name: &str) -> Result<String> {
         let request = TokenRequest {
-            name: "gateway".into(),
+            name: name.into(),
             role: Role::Agent,
         };
         let answer: TokenAnswer = self.client.post("/v1/tokens", &request).await?;
-        self.gateway_token = answer.token;
-        self.start_gateway()?;
-        self.up().await
+        Ok(answer.token)
     }
 
     /// Waits until all parts know each other and serve.
@@ -175,6 +185,9 @@ impl World {
             Ok(join_all(asked).await.into_iter().all(|answers| answers))
         })
         .await?;
+        if !self.shape.gateway {
+            return Ok(());
+        }
         self.until("a request through the gateway is answered", async |_| {
             let answer = http
                 .get(&url)
@@ -452,27 +465,6 @@ impl World {
     pub async fn push(&self, message: &str) -> Result<Output> {
         let mut command = self.command(&["push", "api", "--json", "-m", message]);
         command.output().await.context("plimsoll push")
-    }
-
-    /// What the reports tell of: configuration and packages go straight onto these
-    /// hosts, past every gate and wave, and their servers are restarted.
-    ///
-    /// # Errors
-    /// When a file can't be written or a restart can't be asked for.
-    pub async fn push_directly(&self, hosts: &[Place], packages: &[Package]) -> Result<()> {
-        let config = self.folder.join("project/config/service.toml");
-        for place in hosts {
-            std::fs::copy(&config, place.folder.join("live/service.toml"))?;
-            World::install_directly(place, packages)?;
-        }
-        let restarts = hosts.iter().map(|place| {
-            let state = place.folder.join("init");
-            async move { crate::supervise::restart(&state, Duration::from_secs(10)).await }
-        });
-        for outcome in join_all(restarts).await {
-            outcome?;
-        }
-        Ok(())
     }
 
     /// Ends every process, customers' side first.

@@ -187,7 +187,7 @@ pub(crate) enum Command {
     Journal(JournalArgs),
     /// Run an incident report: a real outage, and what contains it
     #[command(
-        after_help = "Examples:\n  plimsoll drill\n  plimsoll drill web-01\n  plimsoll drill web-01 --waves-only\n  plimsoll drill api-infrastructure --unguarded --json\n\nDrills: api-infrastructure, hairlinegenius-api, ninaz-hairline-api, web-01."
+        after_help = "Examples:\n  plimsoll drill\n  plimsoll drill web-01\n  plimsoll drill web-01 --waves-only\n  plimsoll drill api-infrastructure --unguarded --json\n\nDrills: api-infrastructure, hairlinegenius-api, ninaz-hairline-api, web-01, subtle."
     )]
     Drill(DrillArgs),
     /// Run the control plane

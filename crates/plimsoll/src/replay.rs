@@ -2,6 +2,7 @@
 //!
 //! Invariant: a record is read only when its bytes have the digest that the journal names.
 
+use jiff::Timestamp;
 use model::judged::Interval;
 use model::{Digest, Explanation, Metric};
 use serde::Serialize;
@@ -51,6 +52,39 @@ pub(crate) fn read(digest: Digest, bytes: &[u8]) -> Result<judge::Record, Failur
         Failure::broken(format!("the record {digest} can't be read: {error}"))
             .next("Was it written by a newer version? Use that one's `plimsoll`.")
     })
+}
+
+/// When things were in a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Times {
+    /// The first second in which the new bundle had requests.
+    pub(crate) served: Option<Second>,
+    /// The second with which harm was shown first.
+    pub(crate) shown: Option<Second>,
+}
+
+/// One second of a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Second {
+    /// Counted from the record's first.
+    pub(crate) at: u64,
+    /// When it was over; absent in records of before this was kept.
+    pub(crate) over: Option<Timestamp>,
+}
+
+/// When the new bundle got requests, and when they were enough to show harm.
+pub(crate) fn times(record: &judge::Record) -> Times {
+    let second = |at: u64| {
+        let over = record.first.and_then(|first| {
+            let ends = first.checked_add_unsigned(at)?.checked_add(1)?;
+            Timestamp::from_second(ends).ok()
+        });
+        Second { at, over }
+    };
+    Times {
+        served: record.served().map(second),
+        shown: record.shown().map(second),
+    }
 }
 
 /// What the journal says and the recorded seconds don't; nothing when both say the same.
@@ -200,6 +234,7 @@ mod tests {
         judge::Record {
             settings: judge::Settings::default(),
             history: judge::History::default(),
+            first: Some(1_800_000_000),
             ticks: (0..40).map(tick).collect(),
             waves: vec![0, 20],
             strata: vec!["read".into(), "write".into()],
@@ -255,6 +290,24 @@ mod tests {
         let what: Vec<&str> = found.iter().map(|it| it.what).collect();
         assert!(what.contains(&"new bundle"), "{found:?}");
         assert!(what.contains(&"harm"), "{found:?}");
+    }
+
+    #[test]
+    fn seconds_are_placed_on_the_clock() {
+        let mut record = record();
+        for tick in &mut record.ticks {
+            tick.strata[0].canary.e = 0;
+        }
+        let served = times(&record).served.unwrap();
+        assert_eq!(served.at, 0);
+        assert_eq!(served.over.unwrap().as_second(), 1_800_000_001);
+        assert_eq!(times(&record).shown, None);
+        record.ticks[30].strata[0].canary.e = 10;
+        let shown = times(&record).shown.unwrap();
+        assert_eq!(shown.at, 30);
+        assert_eq!(shown.over.unwrap().as_second(), 1_800_000_031);
+        record.first = None;
+        assert_eq!(times(&record).shown.unwrap().over, None);
     }
 
     #[test]

@@ -18,7 +18,14 @@ pub enum Fault {
     /// A new package speaks to the authentication service as only its next
     /// version understands. The test environment has that already.
     MissingFeature,
+    /// The configuration halves the buffer for sessions; what does not fit is answered with 500.
+    TightLimit,
 }
+
+/// Sessions of this many bytes fit: all but one in a hundred of customers' requests.
+const SESSION_BYTES_BEFORE: u32 = 4096;
+/// After the change all but one in twenty.
+const SESSION_BYTES_AFTER: u32 = 2048;
 
 /// Keeps sessions the old way; on every host.
 const LEGACY_SESSION: Package = Package {
@@ -92,13 +99,26 @@ impl Fault {
                 catalog: vec![AUTH_RUNTIME_1, AUTH_RUNTIME_2],
                 ..shape
             },
+            Fault::TightLimit => Shape {
+                test_hosts: 1,
+                zones: vec![("zone-a", 2), ("zone-b", 2)],
+                // Half of the customers at once: what is found sooner harms fewer.
+                waves: vec!["1 host at 50%", "zone", "each zone"],
+                // Longer than it takes to find what the drill is about.
+                bake_s: 20,
+                requests_min: 1000,
+                // So that four points more could not pass, however little was shown of harm.
+                failure_budget: "1%",
+                session_bytes_max: Some(SESSION_BYTES_BEFORE),
+                ..shape
+            },
         }
     }
 
     /// What the change brings beside its configuration.
     pub(super) fn packages(self) -> &'static [Package] {
         match self {
-            Fault::SilentAuth => &[],
+            Fault::SilentAuth | Fault::TightLimit => &[],
             Fault::PackageConflict => &[SESSION_STORE],
             Fault::MissingFeature => &[WEB],
         }
@@ -106,11 +126,15 @@ impl Fault {
 
     /// Writes the change, ready to be released.
     pub(super) fn write(self, world: &World) -> Result<()> {
-        let auth = match self {
-            Fault::SilentAuth => world.blackhole,
-            Fault::PackageConflict | Fault::MissingFeature => world.auth,
-        };
-        world.write_config("2", auth)?;
+        match self {
+            Fault::SilentAuth => world.write_config("2", world.blackhole)?,
+            Fault::PackageConflict | Fault::MissingFeature => {
+                world.write_config("2", world.auth)?
+            }
+            Fault::TightLimit => {
+                world.write_limited("2", world.auth, Some(SESSION_BYTES_AFTER))?;
+            }
+        }
         world.write_packages(self.packages())
     }
 
@@ -138,6 +162,15 @@ impl Fault {
             Fault::MissingFeature => (
                 "the refusal names what is missing, where, and what to upgrade first",
                 words(&["sso", "auth-runtime", "1.4.0", "2.0.0"]),
+            ),
+            Fault::TightLimit => (
+                "the verdict names what is worse, and how much",
+                words(&[
+                    "errors",
+                    "requests failed",
+                    "on the new bundle",
+                    "times as often",
+                ]),
             ),
         }
     }

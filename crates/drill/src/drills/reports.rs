@@ -1,9 +1,10 @@
-//! What was recorded: figures of the incident reports, beside our own.
+//! What was recorded: figures of the incident reports, beside our own. And one drill of what
+//! no report tells of, because nobody noticed.
 
 use super::{Drill, Fault};
 
 /// Every drill.
-pub static ALL: [Drill; 4] = [
+pub static ALL: [Drill; 5] = [
     Drill {
         name: "api-infrastructure",
         summary: "wrong authentication address, library without deadline: every serving thread is consumed",
@@ -78,6 +79,14 @@ pub static ALL: [Drill; 4] = [
         ],
         fault: Fault::MissingFeature,
         message: "upgrade to web 2",
+        way_back: &[100],
+    },
+    Drill {
+        name: "subtle",
+        summary: "a limit that is a little too tight: one request in twenty fails instead of one in a hundred",
+        recorded: &[],
+        fault: Fault::TightLimit,
+        message: "smaller buffers for sessions",
         way_back: &[100],
     },
 ];

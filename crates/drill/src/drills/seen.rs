@@ -40,6 +40,7 @@ pub(super) async fn look(
         Fault::SilentAuth => Ok(silence(hosts).await),
         Fault::PackageConflict => conflict(world, hosts).await,
         Fault::MissingFeature => missing(world, report).await,
+        Fault::TightLimit => Ok(tight(hosts, report).await),
     }
 }
 
@@ -137,6 +138,48 @@ async fn missing(world: &World, report: &LoadReport) -> Result<Seen> {
             ),
         ],
     })
+}
+
+async fn tight(hosts: &[Place], report: &LoadReport) -> Seen {
+    let (failed, by_500) = (report.total.failed, report.failures.server_error);
+    let mut too_long = 0;
+    for place in hosts {
+        too_long += stat(place, "sessions_too_long").await.unwrap_or(0);
+    }
+    // Requests under way are counted by one side first.
+    let near = |a: u64, b: u64| a.abs_diff(b) * 20 <= a.max(b);
+    Seen {
+        notes: vec![format!(
+            "{too_long} sessions did not fit their buffer so far; everything else is served"
+        )],
+        checks: vec![
+            Check::new(
+                "requests are answered, with status 500",
+                format!("{by_500} of {failed} that failed"),
+                failed > 0 && near(by_500, failed),
+            ),
+            Check::new(
+                "by the real mechanism: sessions do not fit the buffer",
+                format!("{too_long} at the servers since they were restarted"),
+                too_long > 0 && too_long <= by_500,
+            ),
+        ],
+    }
+}
+
+/// One number of a server's own, if it answers.
+async fn stat(place: &Place, name: &str) -> Option<u64> {
+    let url = format!("http://{}/stats", place.stats);
+    let asked = async {
+        reqwest::get(url)
+            .await
+            .ok()?
+            .json::<serde_json::Value>()
+            .await
+            .ok()
+    };
+    let stats = tokio::time::timeout(Duration::from_secs(1), asked).await;
+    stats.ok()??.get(name)?.as_u64()
 }
 
 /// How many serving threads all servers have, and how many of them were taken

@@ -15,7 +15,7 @@ pub enum Spread {
 /// Draws customers.
 #[derive(Debug)]
 pub(super) struct TenantDraw {
-    state: u64,
+    chance: Chance,
     tenants: u32,
     // Running sums of the shares, ending at their total; empty when uniform.
     sums: Vec<f64>,
@@ -33,7 +33,7 @@ impl TenantDraw {
                 .collect(),
         };
         TenantDraw {
-            state: seed,
+            chance: Chance(seed),
             tenants,
             sums,
         }
@@ -41,7 +41,7 @@ impl TenantDraw {
 
     /// The next request's customer, below the number of tenants.
     pub(super) fn next(&mut self) -> u32 {
-        let draw = self.unit();
+        let draw = self.chance.unit();
         let Some(total) = self.sums.last() else {
             // Below `tenants`, because the draw is below one.
             return (draw * f64::from(self.tenants)) as u32;
@@ -50,12 +50,18 @@ impl TenantDraw {
         let index = self.sums.partition_point(|sum| *sum <= at);
         u32::try_from(index).map_or(0, |index| index.min(self.tenants - 1))
     }
+}
 
+/// Numbers that look like chance, and are the same for the same seed.
+#[derive(Debug)]
+pub(super) struct Chance(pub(super) u64);
+
+impl Chance {
     /// Evenly from 0 to below 1. SplitMix64 (Steele, Lea and Flood, 2014): three
     /// lines are enough where nobody plays against the generator.
-    fn unit(&mut self) -> f64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.state;
+    pub(super) fn unit(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^= z >> 31;

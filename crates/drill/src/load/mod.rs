@@ -7,6 +7,7 @@
 
 mod arrival;
 mod report;
+mod session;
 
 pub use report::{Bin, Failures, LatencyReport, LoadReport, Tally};
 
@@ -26,6 +27,7 @@ use tokio::task::JoinHandle;
 
 use arrival::TenantDraw;
 use report::Recorder;
+use session::{SESSION_HEADER, SessionDraw};
 
 pub use arrival::Spread;
 
@@ -52,6 +54,9 @@ pub struct LoadConfig {
     pub tenant_header: String,
     /// Sent with every request (`host`, for instance).
     pub headers: Vec<(String, String)>,
+    /// Each request carries a session in `x-session`: most are short, one in
+    /// twenty has more than 2 KiB and one in a hundred more than 4 KiB.
+    pub sessions: bool,
     /// The same seed gives the same order of customers.
     pub seed: u64,
     /// How long a customer waits for the whole answer, counted from sending.
@@ -71,6 +76,7 @@ impl LoadConfig {
             spread: Spread::Skewed,
             tenant_header: "x-api-key".to_owned(),
             headers: Vec::new(),
+            sessions: false,
             seed: 1,
             timeout: Duration::from_secs(5),
             in_flight_max: 15_000,
@@ -147,10 +153,11 @@ impl Load {
         });
         let (stop, stopped) = watch::channel(false);
         let draw = TenantDraw::new(config.tenants, config.spread, config.seed);
+        let sessions = config.sessions.then(|| SessionDraw::new(config.seed));
         let schedule = tokio::spawn(schedule(
             Arc::clone(&shared),
             config.rate_per_s,
-            draw,
+            (draw, sessions),
             stopped,
         ));
         Ok(LoadHandle {
@@ -199,7 +206,7 @@ impl Shared {
 async fn schedule(
     shared: Arc<Shared>,
     rate_per_s: u32,
-    mut draw: TenantDraw,
+    (mut draw, mut sessions): (TenantDraw, Option<SessionDraw>),
     mut stopped: watch::Receiver<bool>,
 ) {
     let start = shared.recorder().started();
@@ -218,6 +225,7 @@ async fn schedule(
         }
         number += 1;
         let tenant = draw.next();
+        let session = sessions.as_mut().map(SessionDraw::next);
         let late = due.elapsed() > LATE_AFTER;
         shared.recorder().sent(due, tenant, late);
         let Ok(permit) = Arc::clone(&shared.in_flight).try_acquire_owned() else {
@@ -228,7 +236,7 @@ async fn schedule(
         };
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
-            let outcome = ask(&shared, tenant).await;
+            let outcome = ask(&shared, tenant, session).await;
             shared.recorder().done(due, tenant, outcome);
             drop(permit);
         });
@@ -252,10 +260,13 @@ enum Failure {
     GeneratorFull,
 }
 
-async fn ask(shared: &Shared, tenant: u32) -> Result<(), Failure> {
+async fn ask(shared: &Shared, tenant: u32, session: Option<HeaderValue>) -> Result<(), Failure> {
     let mut request = shared.template.clone();
     let key = HeaderValue::try_from(arrival::tenant_key(tenant)).map_err(|_| Failure::Other)?;
     request.headers_mut().insert(&shared.tenant_header, key);
+    if let Some(session) = session {
+        request.headers_mut().insert(SESSION_HEADER, session);
+    }
     let whole = async {
         let sent = shared.client.request(request).await;
         let response = sent.map_err(|error| match error.is_connect() {

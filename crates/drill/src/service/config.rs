@@ -24,6 +24,7 @@ const CONFIG_BYTES_MAX: u64 = 1 << 20;
 /// version = "2024-02-04"
 /// work_ms = 5
 /// library_deadline_ms = 500
+/// session_bytes_max = 4096
 ///
 /// [auth.test]
 /// address = "127.0.0.1:9101"
@@ -51,6 +52,10 @@ pub struct ServiceConfig {
     /// Whether `/healthz` asks the authentication service too.
     #[serde(default)]
     pub health_deep: bool,
+    /// Size of the buffer into which a request's session is read. A longer one
+    /// is answered with 500: nobody has thought of it. Absent, there is no buffer.
+    #[serde(default)]
+    pub session_bytes_max: Option<NonZeroU32>,
     /// The authentication service of each environment.
     pub auth: BTreeMap<EnvironmentName, AuthAddress>,
     /// Threads, queue and times.

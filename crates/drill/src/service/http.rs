@@ -23,6 +23,8 @@ pub(super) struct Request {
     pub(super) path: String,
     /// `x-api-key`, empty when absent.
     pub(super) key: String,
+    /// Bytes of `x-session`, 0 when absent.
+    pub(super) session_bytes: usize,
 }
 
 /// Why there is no request to serve.
@@ -90,6 +92,7 @@ fn parse(head: &[u8]) -> Result<(Request, usize), NoRequest> {
         method: method.to_owned(),
         path: target.split('?').next().unwrap_or_default().to_owned(),
         key: String::new(),
+        session_bytes: 0,
     };
     let mut body = 0;
     for line in lines {
@@ -97,6 +100,8 @@ fn parse(head: &[u8]) -> Result<(Request, usize), NoRequest> {
         let value = value.trim();
         if name.eq_ignore_ascii_case("x-api-key") {
             value.clone_into(&mut request.key);
+        } else if name.eq_ignore_ascii_case("x-session") {
+            request.session_bytes = value.len();
         } else if name.eq_ignore_ascii_case("content-length") {
             body = value.parse().map_err(|_| bad)?;
         } else if name.eq_ignore_ascii_case("transfer-encoding") {
@@ -134,11 +139,12 @@ mod tests {
     #[test]
     fn a_head_is_taken_apart() {
         let head =
-            b"POST /v1/orders?limit=3 HTTP/1.1\r\nHost: a\r\nX-Api-Key: tenant-1\r\nContent-Length: 7";
+            b"POST /v1/orders?limit=3 HTTP/1.1\r\nHost: a\r\nX-Api-Key: tenant-1\r\nContent-Length: 7\r\nX-Session: abc";
         let (request, body) = parse(head).unwrap();
         assert_eq!(request.method, "POST");
         assert_eq!(request.path, "/v1/orders");
         assert_eq!(request.key, "tenant-1");
+        assert_eq!(request.session_bytes, 3);
         assert_eq!(body, 7);
     }
 

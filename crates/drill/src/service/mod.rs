@@ -186,6 +186,8 @@ pub struct Stats {
     pub served: u64,
     /// API requests answered with 500.
     pub failed: u64,
+    /// Of these, those whose session did not fit its buffer.
+    pub sessions_too_long: u64,
     /// Time since start.
     pub uptime_ms: u64,
 }
@@ -211,6 +213,7 @@ struct Shared {
     accepted: AtomicU64,
     served: AtomicU64,
     failed: AtomicU64,
+    sessions_too_long: AtomicU64,
     started: Instant,
 }
 
@@ -241,6 +244,7 @@ impl Service {
             accepted: AtomicU64::new(0),
             served: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            sessions_too_long: AtomicU64::new(0),
             started: Instant::now(),
         });
         for number in 0..threads {
@@ -291,12 +295,29 @@ impl Shared {
             accepted: self.accepted.load(Ordering::Relaxed),
             served: self.served.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
+            sessions_too_long: self.sessions_too_long.load(Ordering::Relaxed),
             uptime_ms: crate::millis(self.started.elapsed()),
         }
     }
 
-    /// One API request: authenticate, work, answer.
+    /// One API request: read the session, authenticate, work, answer.
     fn api(&self, request: &Request) -> (u16, serde_json::Value) {
+        let buffer = self.config.session_bytes_max;
+        if let Some(buffer) = buffer.map(|bytes| bytes.get() as usize)
+            && request.session_bytes > buffer
+        {
+            self.sessions_too_long.fetch_add(1, Ordering::Relaxed);
+            let body = json!({
+                "error": "internal error",
+                "reason": format!(
+                    "a session of {} bytes does not fit a buffer of {buffer}",
+                    request.session_bytes
+                ),
+                "host": self.host,
+                "version": self.config.version,
+            });
+            return (500, body);
+        }
         match self.auth.authenticate(&request.key) {
             Ok(()) => {
                 thread::sleep(Duration::from_millis(self.config.work_ms.0));

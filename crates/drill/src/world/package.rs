@@ -5,8 +5,10 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use futures_util::future::join_all;
 
 use super::{Place, World};
 
@@ -108,6 +110,27 @@ fn inline(relations: Relations) -> String {
 }
 
 impl World {
+    /// What the reports tell of: configuration and packages go straight onto these
+    /// hosts, past every gate and wave, and their servers are restarted.
+    ///
+    /// # Errors
+    /// When a file can't be written or a restart can't be asked for.
+    pub async fn push_directly(&self, hosts: &[Place], packages: &[Package]) -> Result<()> {
+        let config = self.folder.join("project/config/service.toml");
+        for place in hosts {
+            std::fs::copy(&config, place.folder.join("live/service.toml"))?;
+            World::install_directly(place, packages)?;
+        }
+        let restarts = hosts.iter().map(|place| {
+            let state = place.folder.join("init");
+            async move { crate::supervise::restart(&state, Duration::from_secs(10)).await }
+        });
+        for outcome in join_all(restarts).await {
+            outcome?;
+        }
+        Ok(())
+    }
+
     /// What the next release brings beside its configuration.
     ///
     /// # Errors

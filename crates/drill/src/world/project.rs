@@ -33,8 +33,24 @@ impl World {
     /// # Errors
     /// When the file can't be written.
     pub fn write_config(&self, version: &str, production_auth: SocketAddr) -> Result<()> {
+        self.write_limited(version, production_auth, self.shape.session_bytes_max)
+    }
+
+    /// The same with another limit of sessions than hosts were born with.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn write_limited(
+        &self,
+        version: &str,
+        production_auth: SocketAddr,
+        session_bytes_max: Option<u32>,
+    ) -> Result<()> {
+        let limit = session_bytes_max.map_or_else(String::new, |bytes| {
+            format!("session_bytes_max = {bytes}\n")
+        });
         let config = format!(
-            "version = \"{version}\"\nwork_ms = 5\n\n[auth.test]\naddress = \"{}\"\n\n[auth.production]\naddress = \"{production_auth}\"\n",
+            "version = \"{version}\"\nwork_ms = 5\n{limit}\n[auth.test]\naddress = \"{}\"\n\n[auth.production]\naddress = \"{production_auth}\"\n",
             self.auth_test
         );
         let path = self.folder.join("project/config/service.toml");
@@ -80,14 +96,13 @@ waves = [{}]
 bake = "{}s"
 bake_max = "5m"
 requests_min = {}
-# Coarse, because waves bake for seconds here: to show so much takes some fifteen
-# requests on the new bundle. `plimsoll plan` says what a plan can see.
-failure_budget = "20%"
+failure_budget = "{}"
 confirm_within = "20s"
 "#,
             waves.join(", "),
             self.shape.bake_s,
             self.shape.requests_min,
+            self.shape.failure_budget,
         );
         for package in packages {
             let _ = write!(

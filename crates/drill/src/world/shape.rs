@@ -25,6 +25,12 @@ pub struct Shape {
     pub bake_s: u64,
     /// Requests that a production wave needs.
     pub requests_min: u64,
+    /// Beyond what fails on the old bundle, a wave must be shown to stay within this.
+    pub failure_budget: &'static str,
+    /// The limit of sessions that hosts are born with; none when absent.
+    pub session_bytes_max: Option<u32>,
+    /// A gateway brings customers' requests; without one somebody else does, and counts.
+    pub gateway: bool,
     /// Restart servers that stop answering, as an orchestrator does.
     pub watchdog: bool,
     /// Every gate on: rules for the configuration, what is deployed, rehearsal.
@@ -47,6 +53,11 @@ impl Default for Shape {
             waves: vec!["1 host at 1%", "zone", "each zone"],
             bake_s: 3,
             requests_min: 5,
+            // Coarse, because waves bake for seconds here: to show so much takes some
+            // fifteen requests on the new bundle. `plimsoll plan` says what a plan can see.
+            failure_budget: "20%",
+            session_bytes_max: None,
+            gateway: true,
             watchdog: false,
             gates: false,
             lab: Vec::new(),

@@ -7,12 +7,13 @@ use anyhow::{Context, Result, ensure};
 use crate::ends::with_fleet;
 
 /// What programs may rely on.
-const FIELDS: [&str; 16] = [
+const FIELDS: [&str; 17] = [
     "checks",
     "detect_s",
     "drill",
     "hosts",
     "hosts_touched",
+    "judged",
     "mode",
     "outage_s",
     "passed",
@@ -72,6 +73,22 @@ async fn without_guard_each_is_an_outage() -> Result<()> {
         ensure!(outcome["hosts_touched"] == outcome["hosts"], "{outcome:#}");
         ensure!(outcome["outage_s"].as_f64() >= Some(10.0), "{outcome:#}");
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_gate_can_see_is_found_by_counting() -> Result<()> {
+    // Past every gate, and yet one host is all that it meets.
+    let outcome = drill("subtle", "guarded").await?;
+    ensure!(outcome["hosts_touched"] == 1, "{outcome:#}");
+    ensure!(outcome["refusal"].is_null(), "{outcome:#}");
+    let judged = &outcome["judged"];
+    ensure!(judged["delay_s"].as_f64() <= Some(3.0), "{outcome:#}");
+    ensure!(
+        judged["requests"]["failed"].as_u64() > Some(0),
+        "{outcome:#}"
+    );
+    println!("subtle: {judged}");
     Ok(())
 }
 

@@ -82,6 +82,7 @@ impl Comparison {
             record: Some(Record {
                 settings,
                 history: history.clone(),
+                first: None,
                 ticks: Vec::new(),
                 waves: Vec::new(),
                 strata: Vec::new(),
@@ -141,6 +142,9 @@ impl Comparison {
         self.begin_wave(second);
         let first = *self.first.get_or_insert(second);
         tick.at = second.abs_diff(first);
+        if let Some(record) = &mut self.record {
+            record.first = Some(first);
+        }
         self.judge.observe(&tick);
         self.standing = self.judge.standing();
         let (canary, control) = requests(&tick);

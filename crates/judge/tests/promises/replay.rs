@@ -44,6 +44,7 @@ fn record(seed: u64, seconds: u64) -> (Record, Standing) {
     let record = Record {
         settings,
         history: before,
+        first: Some(1_800_000_000),
         ticks,
         waves,
         strata: vec!["all".into()],
@@ -69,6 +70,27 @@ fn a_record_that_was_written_down_gives_it_too() {
         assert_eq!(read, record);
         assert_eq!(format!("{:?}", read.replay()), format!("{standing:?}"));
     }
+}
+
+#[test]
+fn a_record_says_with_which_second_harm_was_shown() {
+    let (mut healthy, _) = record(3, 50);
+    for tick in &mut healthy.ticks {
+        for stratum in &mut tick.strata {
+            stratum.canary.e = 0;
+            stratum.canary_latency.clear();
+            stratum.control_latency.clear();
+        }
+    }
+    assert_eq!((healthy.served(), healthy.shown()), (Some(0), None));
+    let mut bad = healthy;
+    let worst = &mut bad.ticks[10].strata[0].canary;
+    worst.e = worst.n;
+    assert_eq!(bad.shown(), Some(bad.ticks[10].at));
+    for tick in &mut bad.ticks[..10] {
+        tick.strata.iter_mut().for_each(|it| it.canary = sums(0, 0));
+    }
+    assert_eq!(bad.served(), Some(bad.ticks[10].at));
 }
 
 #[test]

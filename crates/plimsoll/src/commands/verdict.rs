@@ -170,6 +170,7 @@ async fn again(client: &Client, view: &VerdictView, json: bool) -> Result<ExitCo
         output::json(&serde_json::json!({
             "release": id, "record": digest, "seconds": record.ticks.len(),
             "same": differs.is_empty(), "differences": differs,
+            "times": replay::times(&record),
         }))?;
     } else {
         tell(view, explanation, &record, &differs);
@@ -194,6 +195,9 @@ fn tell(
         record.hosts.len()
     );
     println!("{}", judged::evidence(explanation));
+    if let Some(line) = shown(&replay::times(record)) {
+        println!("{line}");
+    }
     if differs.is_empty() {
         println!("{}", paint(Paint::Green, "the same, bit for bit"));
     }
@@ -206,6 +210,20 @@ fn tell(
             it.replayed
         );
     }
+}
+
+/// When harm was shown, if it was.
+fn shown(times: &replay::Times) -> Option<String> {
+    let shown = times.shown.as_ref()?;
+    let second = shown.at + 1;
+    let since = times.served.as_ref().map(|served| shown.at + 1 - served.at);
+    let since = since.map_or_else(String::new, |since| {
+        format!(", {since} s after the first request to the new bundle")
+    });
+    let over = shown.over.map_or_else(String::new, |over| {
+        format!(" (over at {})", over.strftime("%H:%M:%S UTC"))
+    });
+    Some(format!("harm was shown with second {second}{over}{since}"))
 }
 
 pub(crate) async fn carry_on(args: ContinueArgs, ask: &Ask) -> Result<ExitCode, Failure> {

@@ -2,6 +2,7 @@
 
 mod entry;
 mod gates;
+mod healthy;
 mod laws;
 mod moved;
 mod policy;

@@ -164,11 +164,11 @@ fn place(stage: &Stage) -> String {
 /// Harm that no machine may answer by going back: people are asked, once for each wave.
 fn stop(stage: &Stage, held: Option<&str>, harm: Harm, place: &str) -> Step {
     // Held without a verdict before, people don't know yet that there is harm.
-    let told = held.is_some() && (stage.failed || stage.begun == 0);
-    if told {
-        return Step::Wait(format!("{place} is held: {}", harm.reason));
+    match held.filter(|_| stage.failed || stage.begun == 0) {
+        // As they were asked, with what they can do about it.
+        Some(needs) => Step::Wait(format!("{place} is held: it waits for {needs}")),
+        None => Step::Stop(harm.verdict),
     }
-    Step::Stop(harm.verdict)
 }
 
 /// Into the next environment: the last one only through every gate.

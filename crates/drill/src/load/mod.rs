@@ -27,9 +27,9 @@ use tokio::task::JoinHandle;
 
 use arrival::TenantDraw;
 use report::Recorder;
-use session::{SESSION_HEADER, SessionDraw};
 
 pub use arrival::Spread;
+pub use session::{SESSION_HEADER, SessionDraw};
 
 /// Highest rate the schedule keeps apart: two arrivals for each tick of the timer wheel.
 const RATE_MAX: u32 = 100_000;
@@ -225,7 +225,7 @@ async fn schedule(
         }
         number += 1;
         let tenant = draw.next();
-        let session = sessions.as_mut().map(SessionDraw::next);
+        let session = sessions.as_mut().map(SessionDraw::draw);
         let late = due.elapsed() > LATE_AFTER;
         shared.recorder().sent(due, tenant, late);
         let Ok(permit) = Arc::clone(&shared.in_flight).try_acquire_owned() else {

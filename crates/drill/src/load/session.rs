@@ -7,7 +7,7 @@ use http::header::{HeaderName, HeaderValue};
 use super::arrival::Chance;
 
 /// Where a session travels.
-pub(super) const SESSION_HEADER: HeaderName = HeaderName::from_static("x-session");
+pub const SESSION_HEADER: HeaderName = HeaderName::from_static("x-session");
 
 /// One in a hundred is longer than so many bytes,
 const RARE: (f64, f64) = (0.01, 4096.0);
@@ -22,7 +22,7 @@ static FILLER: [u8; SESSION_BYTES_MAX] = [b's'; SESSION_BYTES_MAX];
 
 /// Draws sessions.
 #[derive(Debug)]
-pub(super) struct SessionDraw {
+pub struct SessionDraw {
     chance: Chance,
     /// The shortest, in bytes.
     shortest: f64,
@@ -31,7 +31,8 @@ pub(super) struct SessionDraw {
 }
 
 impl SessionDraw {
-    pub(super) fn new(seed: u64) -> SessionDraw {
+    /// The same seed gives the same sessions.
+    pub fn new(seed: u64) -> SessionDraw {
         let heaviness = (RARE.1 / SELDOM.1).ln() / (SELDOM.0 / RARE.0).ln();
         SessionDraw {
             // Apart from the order of customers, which comes of the same seed.
@@ -42,7 +43,7 @@ impl SessionDraw {
     }
 
     /// The next request's session.
-    pub(super) fn next(&mut self) -> HeaderValue {
+    pub fn draw(&mut self) -> HeaderValue {
         let size = self.size();
         // Letters are always a header.
         HeaderValue::from_bytes(&FILLER[..size]).unwrap_or(HeaderValue::from_static(""))
@@ -84,7 +85,7 @@ mod tests {
     fn a_session_is_a_header_of_its_size() {
         let (mut draw, mut sizes) = (SessionDraw::new(1), SessionDraw::new(1));
         for _ in 0..100 {
-            assert_eq!(draw.next().len(), sizes.size());
+            assert_eq!(draw.draw().len(), sizes.size());
         }
     }
 }

@@ -46,6 +46,27 @@ pub(crate) fn shape(zones: &[(&'static str, usize)]) -> Result<Shape> {
     })
 }
 
+/// Hosts whose sessions are limited, released as somebody would who trusts in
+/// counts. To pass takes evidence that fewer than twice as many fail and two points more;
+/// in the last wave, with nothing to compare with, that fewer than two points fail.
+pub(crate) fn counted(hosts: usize, waves: &[&'static str]) -> Result<Shape> {
+    Ok(Shape {
+        waves: waves.to_vec(),
+        bake_s: 10,
+        requests_min: 500,
+        failure_budget: "2%",
+        session_bytes_max: Some(HEALTHY_SESSION),
+        ..shape(&[("zone-a", hosts)])?
+    })
+}
+
+/// A limit that one session in a hundred exceeds.
+pub(crate) const HEALTHY_SESSION: u32 = 4096;
+/// One that five in a hundred do.
+pub(crate) const TIGHT_SESSION: u32 = 2048;
+/// One that every fourth does.
+pub(crate) const TINY_SESSION: u32 = 1024;
+
 /// A running fleet, and every configuration that was written for it.
 pub(crate) struct Fleet {
     /// The fleet.
@@ -119,6 +140,21 @@ impl Fleet {
         self.write(version, self.world.blackhole, "health_deep = true")
     }
 
+    /// A change of how long sessions may be, and nothing else.
+    pub(crate) fn write_limit(&mut self, version: &str, session_bytes_max: u32) -> Result<()> {
+        let limit = format!("session_bytes_max = {session_bytes_max}");
+        self.write(version, self.world.auth, &limit)
+    }
+
+    /// Adds to the project file and declares the fleet anew.
+    pub(crate) async fn declare(&self, change: impl FnOnce(&str) -> String) -> Result<()> {
+        let path = self.world.folder().join("project/plimsoll.toml");
+        let project = std::fs::read_to_string(&path)?;
+        std::fs::write(&path, change(&project))?;
+        self.plimsoll(&["hosts", "apply"]).await?.exits(0)?;
+        Ok(())
+    }
+
     /// Runs the program as the operator.
     pub(crate) async fn plimsoll(&self, args: &[&str]) -> Result<Said> {
         program::run(&mut self.world.command(args)).await
@@ -143,14 +179,8 @@ impl Fleet {
 
     /// Where services authenticate is high risk from now on: an operator's rule.
     pub(crate) async fn demand_approval(&self) -> Result<()> {
-        let path = self.world.folder().join("project/plimsoll.toml");
-        let mut project = std::fs::read_to_string(&path)?;
-        project.push_str(
-            "\n[[service.api.checks.risk]]\nfile = \"service.toml\"\nat = \"/auth\"\nwhy = \"a wrong address stops every request\"\n",
-        );
-        std::fs::write(&path, project)?;
-        self.plimsoll(&["hosts", "apply"]).await?.exits(0)?;
-        Ok(())
+        let rule = "\n[[service.api.checks.risk]]\nfile = \"service.toml\"\nat = \"/auth\"\nwhy = \"a wrong address stops every request\"\n";
+        self.declare(|project| project.to_owned() + rule).await
     }
 
     /// Starts the control plane on a journal that it must not believe; what it says.
@@ -269,6 +299,20 @@ impl Fleet {
     pub(crate) fn customers(&self) -> Result<LoadHandle> {
         let config = LoadConfig {
             spread: Spread::Uniform,
+            timeout: Duration::from_secs(4),
+            ..LoadConfig::new(self.world.url())
+        };
+        Ok(Load::start(config)?)
+    }
+
+    /// Customers with sessions, so many requests a second of 1000 tenants.
+    pub(crate) fn customers_with_sessions(&self, rate_per_s: u32, seed: u64) -> Result<LoadHandle> {
+        let config = LoadConfig {
+            rate_per_s,
+            tenants: 1000,
+            spread: Spread::Uniform,
+            sessions: true,
+            seed,
             timeout: Duration::from_secs(4),
             ..LoadConfig::new(self.world.url())
         };

@@ -80,7 +80,15 @@ fn harm_of_what_cant_go_back_stops_it_and_a_person_may_go_on() {
     assert_eq!(held.count(), 1, "people are asked once");
     let release = world.state.releases.values().next().unwrap();
     let why = crate::decide::waiting(&world.state, &world.watch, release, world.now);
-    assert!(why.unwrap().starts_with("production wave 1 of 2 is held: "));
+    let why = why.unwrap();
+    assert!(
+        why.starts_with("production wave 1 of 2 is held: it waits for a person's word"),
+        "{why}"
+    );
+    assert!(
+        why.ends_with("`plimsoll continue 1` or `plimsoll rollback`"),
+        "{why}"
+    );
     carry_on(&mut world, "bob").unwrap();
     // It fails as before: what the next wave adds to it they are asked once that has baked.
     let asked = |world: &World| {

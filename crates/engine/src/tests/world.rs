@@ -30,6 +30,28 @@ pub(super) struct World {
     pub(super) rate: u64,
     /// Seconds that the gateway told.
     seconds: u64,
+    /// Which requests fail is chance then, and else as even as can be.
+    pub(super) chance: Option<Chance>,
+}
+
+/// Numbers that look like chance (splitmix64).
+#[derive(Clone)]
+pub(super) struct Chance(pub(super) u64);
+
+impl Chance {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// How many of `requests` fail.
+    fn of(&mut self, requests: u64, permille: u64) -> u64 {
+        let failed = (0..requests).filter(|_| self.next() % 1000 < permille);
+        failed.count() as u64
+    }
 }
 
 pub(super) fn api() -> ServiceName {
@@ -59,6 +81,10 @@ pub(super) fn topology(zones: usize, per_zone: usize) -> Topology {
     .unwrap()
 }
 
+const TWO_PERCENT: Permille = Permille::new(20).unwrap();
+
+/// "half" is released as the real processes of the end-to-end tests are: half of the
+/// traffic at once, for ten seconds each wave.
 pub(super) fn bundle(content: &str) -> Bundle {
     let file = FileEntry {
         digest: Digest::of(content.as_bytes()),
@@ -69,14 +95,24 @@ pub(super) fn bundle(content: &str) -> Bundle {
         waves: vec![
             WavePlan {
                 hosts: WaveSelector::Hosts { count: 1 },
-                traffic_permille: Permille::new(10),
+                traffic_permille: Permille::new(match content.contains("half") {
+                    true => 500,
+                    false => 10,
+                }),
             },
             WavePlan::of(WaveSelector::Zone),
             WavePlan::of(WaveSelector::EachZone),
         ],
-        bake_ms: Millis::seconds(5),
+        bake_ms: Millis::seconds(match content.contains("half") {
+            true => 10,
+            false => 5,
+        }),
         bake_max_ms: Millis::seconds(60),
         requests_min: 10,
+        failure_budget_permille: match content.contains("half") {
+            true => TWO_PERCENT,
+            false => StagePlan::default().failure_budget_permille,
+        },
         parallel: 2,
         confirm_within_ms: Millis::seconds(10),
         judge: JudgePlan {
@@ -152,6 +188,7 @@ impl World {
             failing: BTreeMap::new(),
             rate: 10_000,
             seconds: 0,
+            chance: None,
         };
         world.ok(Input::SetTopology {
             by: person(),
@@ -311,7 +348,7 @@ impl World {
         }
     }
 
-    fn cells(&self) -> Vec<CellCounts> {
+    fn cells(&mut self) -> Vec<CellCounts> {
         let routes = crate::due::routes_due(&self.state).find_map(|effect| match effect {
             crate::Effect::Routes {
                 environment,
@@ -325,13 +362,15 @@ impl World {
             for backend in pool.backends {
                 let requests = pool.share_permille.share_of(self.rate) / hosts;
                 let failing = self.failing.get(&pool.digest).copied().unwrap_or(1);
+                let even = requests * failing / 1000;
+                let chance = self.chance.as_mut();
                 cells.push(CellCounts {
                     service: api(),
                     digest: Some(pool.digest),
                     host: Some(backend.host),
                     class: String::new(),
                     requests,
-                    failed: requests * failing / 1000,
+                    failed: chance.map_or(even, |chance| chance.of(requests, failing)),
                     latency: Vec::new(),
                 });
             }
@@ -456,6 +495,7 @@ impl World {
             failing: self.failing.clone(),
             rate: self.rate,
             seconds: self.seconds,
+            chance: self.chance.clone(),
         }
     }
 

@@ -249,10 +249,13 @@ fn warnings(book: &Book, standing: &Standing) -> Vec<String> {
     /// From here on unequal hosts cost more than chance does.
     const UNEQUAL: f64 = 2.0;
     let gauges = standing.warnings.iter().map(words::gauge);
+    // Events come in bursts, which is no matter of hosts; and before any is known they are
+    // taken to, which nobody need look at.
+    let of_requests = |metric| matches!(metric, Metric::Errors | Metric::Latency);
     let unequal = standing
         .metrics
         .iter()
-        .filter(|it| it.dispersion >= UNEQUAL);
+        .filter(|it| of_requests(it.metric) && it.dispersion >= UNEQUAL);
     let unequal = unequal.map(|it| words::unequal(it.metric, it.dispersion));
     let alone = standing.control.n == 0 && standing.canary.n > 0;
     let alone =

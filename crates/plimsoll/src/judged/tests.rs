@@ -275,7 +275,7 @@ fn ratios_in_words() {
         4.8 times as often, 1.9 to 13 times
         as often, 0.4 to 3.1 times
         never on the new bundle; at most 2.1 times as often
-        never on the old bundle: at least 5.2 times as often
+        never on the old bundle where both are compared: at least 5.2 times as often
         nothing can be said of how often yet
         as often
         120 times as often, at least 11 times

@@ -8,12 +8,13 @@
 //! Invariant: bets rest on earlier seconds only.
 
 use crate::bernoulli::{Bet, Line};
+use crate::halves::Halves;
 use crate::history::{History, Rate};
 use crate::judge::Settings;
 use crate::mixture::{Ladder, Wealth};
 use crate::num::{ln, ln_add, ln_sum};
 use crate::strata::{Cell, Cells};
-use crate::tick::STRATA_MAX;
+use crate::tick::{GroupTick, STRATA_MAX, Sums};
 
 /// Sizes of effect.
 const SIZES: usize = 8;
@@ -50,8 +51,10 @@ pub(crate) struct Errors {
     ladder: Ladder<SIZES>,
     rates: [Rate; STRATA_MAX],
     strata: Vec<Stratum>,
+    /// On all strata together; while there is one alone, that one's own process is the same.
     joint: Wealth<SIZES>,
     gross: Gross,
+    halves: Box<Halves>,
     /// Logarithms of what each bet on health became.
     healthy: [f64; HEALTHY_TIMES.len()],
     is_told: bool,
@@ -88,6 +91,11 @@ impl Errors {
                 ladder: Ladder::new(GROSS_WEIGHTS, GROSS_SPACINGS, settings.horizon_ticks),
                 wealth: None,
             },
+            halves: Box::new(Halves::new(
+                line(settings.ratio, settings.points),
+                Rate::sum(&rates),
+                settings.horizon_ticks,
+            )),
             joint: Wealth::new(&ladder),
             ladder,
             rates,
@@ -98,7 +106,7 @@ impl Errors {
     }
 
     /// One second. `dispersion` is what was known of it before.
-    pub(crate) fn observe(&mut self, at: u64, cells: &Cells, dispersion: f64) {
+    pub(crate) fn observe(&mut self, at: u64, cells: &Cells, hosts: &[GroupTick], dispersion: f64) {
         if dispersion > 1.0 && self.gross.wealth.is_none() {
             self.gross.wealth = Some(Wealth::new(&self.gross.ladder));
         }
@@ -115,12 +123,18 @@ impl Errors {
             self.bet_on_health(usual, cell);
             if cell.canary.n > 0 && cell.control.n > 0 {
                 self.is_told = true;
-                let ln_e = bet_on_harm(self.harm_line, TIMES, usual, cell);
+                let ln_e = bet_on_harm(self.harm_line, TIMES, usual, cell.canary, cell.control);
                 for (sum, ln_e) in together.iter_mut().zip(ln_e) {
                     *sum += ln_e;
                 }
                 if self.gross.wealth.is_some() {
-                    let ln_e = bet_on_harm(self.gross_line(), GROSS_TIMES, usual, cell);
+                    let ln_e = bet_on_harm(
+                        self.gross_line(),
+                        GROSS_TIMES,
+                        usual,
+                        cell.canary,
+                        cell.control,
+                    );
                     for (sum, ln_e) in gross.iter_mut().zip(ln_e) {
                         *sum += ln_e;
                     }
@@ -131,7 +145,10 @@ impl Errors {
             }
             self.rates[number].observe(cell.control);
         }
-        self.joint.bet(&self.ladder, at, &together);
+        if self.strata.len() > 1 {
+            self.joint.bet(&self.ladder, at, &together);
+        }
+        self.halves.observe(at, hosts);
         if let Some(wealth) = &mut self.gross.wealth {
             wealth.bet(&self.gross.ladder, at, &gross);
         }
@@ -182,6 +199,9 @@ impl Errors {
         for stratum in &mut self.strata {
             stratum.ln_stake += ln(before / (before + 1.0));
         }
+        if let [only] = self.strata.as_slice() {
+            self.joint = only.wealth.clone();
+        }
         let stratum = Stratum {
             number: u8::try_from(number).unwrap_or(u8::MAX),
             ln_stake: common - ln(before + 1.0),
@@ -192,21 +212,27 @@ impl Errors {
 
     /// Evidence for harm: half of all strata together, half of each apart.
     pub(crate) fn ln_harm(&self) -> f64 {
-        let apart = if self.strata.is_empty() {
-            0.0
-        } else {
-            self.ln_apart()
+        let apart = match self.strata.as_slice() {
+            [] => 0.0,
+            [only] => return only.wealth.ln_m(&self.ladder),
+            _ => self.ln_apart(),
         };
         ln_add(self.joint.ln_m(&self.ladder), apart) - std::f64::consts::LN_2
     }
 
-    /// The same after the correction for dispersion, which is no excuse for gross harm. Never above
-    /// [`Errors::ln_harm`], so that its guarantee stays whatever the dispersion does.
+    /// The same after the correction for dispersion, which is no excuse for gross harm unless
+    /// that is one host's. Never above [`Errors::ln_harm`], so that its guarantee stays
+    /// whatever the dispersion does.
     pub(crate) fn ln_harm_over(&self, dispersion: f64) -> f64 {
         let ln_m = self.ln_harm();
         let wealth = self.gross.wealth.as_ref();
         let gross = wealth.map_or(f64::NEG_INFINITY, |it| it.ln_m(&self.gross.ladder));
-        ln_m.min((ln_m / dispersion).max(gross))
+        let over = ln_m.min((ln_m / dispersion).max(gross));
+        if dispersion > 1.0 {
+            over.min(self.halves.at_most() / dispersion)
+        } else {
+            over
+        }
     }
 
     fn ln_apart(&self) -> f64 {
@@ -239,6 +265,9 @@ impl Errors {
 
     /// The stratum with more evidence than all together, and since when there is harm.
     pub(crate) fn carrier(&self) -> (Option<u8>, u64) {
+        if let [only] = self.strata.as_slice() {
+            return (None, only.wealth.began(&self.ladder));
+        }
         let joint = self.joint.ln_m(&self.ladder);
         let strongest = self
             .strata
@@ -246,7 +275,7 @@ impl Errors {
             .map(|it| (it.wealth.ln_m(&self.ladder), it))
             .max_by(|a, b| a.0.total_cmp(&b.0));
         match strongest {
-            Some((ln_m, stratum)) if ln_m > joint && self.strata.len() > 1 => {
+            Some((ln_m, stratum)) if ln_m > joint => {
                 (Some(stratum.number), stratum.wealth.began(&self.ladder))
             }
             Some(_) | None => (None, self.joint.began(&self.ladder)),
@@ -271,18 +300,25 @@ fn line(ratio: f64, points: f64) -> Line {
     }
 }
 
-fn bet_on_harm<const K: usize>(line: Line, times: [f64; K], usual: f64, cell: &Cell) -> [f64; K] {
+/// Bets that the new bundle fails so many times as often as is tolerated, where `usual` is the old one's share.
+pub(crate) fn bet_on_harm<const K: usize>(
+    line: Line,
+    times: [f64; K],
+    usual: f64,
+    canary: Sums,
+    control: Sums,
+) -> [f64; K] {
     let tolerated = line.at(usual);
     times.map(|times| {
-        let canary = (times * tolerated).min(SHARE_MAX);
-        if canary <= tolerated {
+        let share = (times * tolerated).min(SHARE_MAX);
+        if share <= tolerated {
             return 0.0;
         }
         let bet = Bet {
-            canary,
+            canary: share,
             control: usual,
         };
-        line.ln_e(bet, cell.canary, cell.control)
+        line.ln_e(bet, canary, control)
     })
 }
 

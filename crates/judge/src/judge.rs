@@ -10,7 +10,7 @@ use crate::gauges::GaugeProcess;
 use crate::history::History;
 use crate::interval::Likelihood;
 use crate::latency::LatencyProcess;
-use crate::num::{exact, ln, ln_sum};
+use crate::num::{exact, exp, ln};
 use crate::silence::Silence;
 use crate::strata::{Cell, Cells};
 use crate::suspect::suspect;
@@ -205,6 +205,10 @@ pub struct Judge {
     ratio: Likelihood,
     hosts: Compared,
     clients: Compared,
+    /// ln(1/alpha).
+    harm_needed: f64,
+    /// ln(1/beta).
+    ln_beta: f64,
     /// The normal distribution's quantile for alpha.
     z: f64,
     /// Overdispersion of failing requests, as of the newest second.
@@ -236,7 +240,7 @@ struct Wave {
 #[derive(Debug, Clone, Copy)]
 struct Part {
     standing: MetricStanding,
-    ln_weight: f64,
+    weight: f64,
     is_told: bool,
     is_hard: bool,
 }
@@ -256,6 +260,8 @@ impl Judge {
             ratio: Likelihood::new(),
             hosts: Compared::new(&history.hosts),
             clients: Compared::new(&history.clients),
+            harm_needed: -ln(settings.alpha),
+            ln_beta: -ln(settings.beta),
             z: normal(settings.alpha),
             phi: 1.0,
             silence: Silence::default(),
@@ -293,7 +299,7 @@ impl Judge {
         for (_, cell) in cells.each() {
             self.ratio.observe(cell.canary, cell.control);
         }
-        self.errors.observe(tick.at, &cells, self.phi);
+        self.errors.observe(tick.at, &cells, &tick.hosts, self.phi);
         self.observe_others(tick);
         self.hosts.observe(&tick.hosts);
         self.clients.observe(&tick.clients);
@@ -386,7 +392,7 @@ impl Judge {
     fn passes(&self, harm: f64) -> bool {
         let seconds = self.next.saturating_sub(self.wave.from);
         self.errors.ln_pass() + ROUNDING >= self.pass_needed()
-            && harm < ln(1.0 / self.settings.beta)
+            && harm < self.ln_beta
             && self.wave.total.canary.n > 0
             && self.silence.silent() == 0
             && self.gauges.warnings().is_empty()
@@ -394,11 +400,11 @@ impl Judge {
     }
 
     fn harm_needed(&self) -> f64 {
-        -ln(self.settings.alpha)
+        self.harm_needed
     }
 
     fn pass_needed(&self) -> f64 {
-        -self.phi * ln(self.settings.beta)
+        self.phi * self.ln_beta
     }
 
     fn parts(&self) -> Vec<Part> {
@@ -410,6 +416,8 @@ impl Judge {
 
     fn part(&self, metric: Metric, weight: f64) -> Part {
         let (harm, dispersion, is_told, is_hard) = match metric {
+            // What was never told of has bet nothing.
+            Metric::Latency if !self.latency.told() => (0.0, 1.0, false, false),
             Metric::Errors => {
                 let harm = self.errors.ln_harm_over(self.phi);
                 (harm, self.phi, self.errors.is_told(), false)
@@ -429,7 +437,7 @@ impl Judge {
                 harm,
                 dispersion,
             },
-            ln_weight: ln(weight),
+            weight,
             is_told,
             is_hard,
         }
@@ -438,6 +446,9 @@ impl Judge {
 
 /// Evidence after the correction for bursts, dispersion, whether it was told, and the hard rule.
 fn of_events(process: &EventProcess) -> (f64, f64, bool, bool) {
+    if !process.told() {
+        return (0.0, 1.0, false, process.hard());
+    }
     let (harm, dispersion) = (process.ln_m(), process.dispersion());
     (harm, dispersion, process.told(), process.hard())
 }
@@ -445,10 +456,18 @@ fn of_events(process: &EventProcess) -> (f64, f64, bool, bool) {
 /// Evidence of all metrics together, and which has the most of it. A weighted mean is the one
 /// way to merge that is right however metrics hang together, and that loses nothing (Wang 2024).
 fn merged(parts: &[Part]) -> (f64, Metric) {
-    let held = |part: &Part| part.ln_weight + part.standing.harm;
-    let most = parts.iter().max_by(|a, b| held(a).total_cmp(&held(b)));
-    let metric = most.map_or(Metric::Errors, |part| part.standing.metric);
-    (ln_sum(parts.iter().map(held)), metric)
+    let harms = parts.iter().map(|part| part.standing.harm);
+    // Finite, so that differences are numbers.
+    let high = harms.fold(f64::MIN, f64::max).min(f64::MAX);
+    let (mut sum, mut most) = (0.0, (f64::NEG_INFINITY, Metric::Errors));
+    for part in parts {
+        let held = part.weight * exp(part.standing.harm - high);
+        sum += held;
+        if held > most.0 {
+            most = (held, part.standing.metric);
+        }
+    }
+    (high + ln(sum), most.1)
 }
 
 impl Compared {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use self::slower::Slower;
 use self::tilts::{Histogram, Reference, TILTS, Tilts};
 use crate::judge::Settings;
-use crate::mixture::{AT_START, Ladder, Wealth};
+use crate::mixture::{AT_START, Ladder, Outcome, Wealth};
 use crate::num::{ln, ln_add, ln_sum};
 use crate::tick::STRATA_MAX;
 
@@ -65,7 +65,8 @@ pub struct LatencyProcess {
     ladder: Ladder<TILTS>,
     history: LatencyHistory,
     strata: Vec<Stratum>,
-    /// Bets on all strata: within one second one stratum after the other.
+    /// Bets on all strata: within one second one stratum after the other. While there is one
+    /// alone, that one's own process is the same.
     joint: Wealth<TILTS>,
     told: bool,
 }
@@ -104,21 +105,30 @@ impl LatencyProcess {
     /// One second of one stratum: buckets and counts of both sides. Called at most once for each
     /// second and stratum; `at` never falls.
     pub fn observe(&mut self, at: u64, stratum: u8, canary: &[(u8, u64)], control: &[(u8, u64)]) {
+        if canary.is_empty() && control.is_empty() {
+            return;
+        }
         let canary = Histogram::of(canary);
         let side = Histogram::of(control).slowed(&self.slower);
         let index = self.find(stratum);
+        let is_one_of_many = self.strata.len() > 1;
         let stratum = &mut self.strata[index];
         if !canary.is_empty() && !side.is_empty() {
             self.told = true;
-            let ln_e = stratum.tilts.ln_e(&canary, &side);
-            stratum.wealth.bet(&self.ladder, at, &ln_e);
-            self.joint.bet(&self.ladder, at, &ln_e);
+            let outcome = Outcome::of(stratum.tilts.ln_e(&canary, &side));
+            stratum.wealth.take(&self.ladder, at, &outcome);
+            if is_one_of_many {
+                self.joint.take(&self.ladder, at, &outcome);
+            }
         }
         stratum.learn(control, &self.slower);
     }
 
     /// Evidence that the canary is slower, in nats: half on all strata together, half on the mean of each.
     pub fn ln_m(&self) -> f64 {
+        if let [only] = self.strata.as_slice() {
+            return only.wealth.ln_m(&self.ladder);
+        }
         let joint = self.joint.ln_m(&self.ladder);
         ln_add(joint, self.ln_single()) - std::f64::consts::LN_2
     }
@@ -158,6 +168,9 @@ impl LatencyProcess {
         let common = self.ln_single();
         for stratum in &mut self.strata {
             stratum.ln_stake += ln(before / (before + 1.0));
+        }
+        if let [only] = self.strata.as_slice() {
+            self.joint = only.wealth.clone();
         }
         let reference = self.history.of(number);
         self.strata.push(Stratum {

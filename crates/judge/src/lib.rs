@@ -18,6 +18,7 @@ mod errors;
 pub mod events;
 pub mod fleet;
 pub mod gauges;
+mod halves;
 pub mod history;
 mod interval;
 pub mod judge;

@@ -9,20 +9,29 @@
 //! it is; so it is an e-process whenever each `exp(ln_e)` is an e-value, and exceeds
 //! `1/alpha` with a probability of at most `alpha` (Ville 1939).
 
-use crate::num::{ln, ln_add, ln_sum};
+use crate::num::{exp, ln};
 
 /// Share of each component's wealth that bets from the first second.
 pub(crate) const AT_START: f64 = 0.7;
 
+/// Wealth is kept as it is, since sums of it are what is asked for, in units that follow it.
+/// Beyond this many units another one is chosen;
+const HELD_MAX: f64 = 1e100;
+/// and below this many, if the unit is more than 1.
+const HELD_MIN: f64 = 1e-100;
+/// Products of [`HELD_MAX`] and one tick's e-value stay far below where numbers end (1e308);
+/// larger e-values, and those smaller than one over that, go through logarithms.
+const LN_E_MAX: f64 = 400.0;
+
 /// What all mixtures over the same components share: weights and the plan of restarts.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Ladder<const K: usize> {
-    ln_weights: [f64; K],
+    weights: [f64; K],
     spacings: [u32; K],
     /// Restarts of each component over the horizon.
     restarts: [u32; K],
-    /// What each restart puts in, and its logarithm.
-    portions: [(f64, f64); K],
+    /// What each restart puts in.
+    portions: [f64; K],
 }
 
 impl<const K: usize> Ladder<K> {
@@ -31,76 +40,118 @@ impl<const K: usize> Ladder<K> {
     pub(crate) fn new(weights: [f64; K], spacings: [u32; K], horizon_ticks: u32) -> Ladder<K> {
         let restarts = spacings.map(|spacing| horizon_ticks.saturating_sub(1) / spacing.max(1));
         Ladder {
-            ln_weights: weights.map(ln),
+            weights,
             spacings,
             restarts,
-            portions: restarts.map(|n| {
-                let portion = (1.0 - AT_START) / f64::from(n.max(1));
-                (portion, ln(portion))
-            }),
+            portions: restarts.map(|n| (1.0 - AT_START) / f64::from(n.max(1))),
         }
     }
 
-    /// Restarts of a component that are due by this tick.
-    fn due(&self, k: usize, at: u64) -> u32 {
-        let due = at / u64::from(self.spacings[k].max(1));
-        u32::try_from(due).map_or(self.restarts[k], |due| due.min(self.restarts[k]))
+    /// Restarts of a component that are due by this tick, of which there were so many before.
+    /// Nearly always none is new, which costs no division.
+    fn due(&self, k: usize, before: u32, at: u64) -> u32 {
+        let spacing = u64::from(self.spacings[k]);
+        if before >= self.restarts[k] || at < spacing * u64::from(before + 1) {
+            return before;
+        }
+        let due = u32::try_from(at / spacing.max(1)).unwrap_or(u32::MAX);
+        due.min(self.restarts[k])
     }
+}
 
-    /// What is not put in yet.
-    fn left(&self, k: usize, through: u64) -> f64 {
-        f64::from(self.restarts[k] - self.due(k, through)) * self.portions[k].0
+/// What one tick's bets became, by component.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outcome<const K: usize> {
+    ln_e: [f64; K],
+    e: [f64; K],
+}
+
+impl<const K: usize> Outcome<K> {
+    /// Logarithms of e-values; 0 where no bet was made.
+    pub(crate) fn of(ln_e: [f64; K]) -> Outcome<K> {
+        let e = ln_e.map(|ln_e| if ln_e == 0.0 { 1.0 } else { exp(ln_e) });
+        Outcome { ln_e, e }
     }
 }
 
 /// One mixture's wealth. It bets in the order of ticks and need not bet in each.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Wealth<const K: usize> {
-    /// Logarithm of what has been put in and what it became.
-    ln_in: [f64; K],
-    /// The largest product of e-values up to now over all starts, as in Page's CUSUM.
-    run: [f64; K],
+    /// What has been put in and what it became, in units.
+    held: [f64; K],
+    /// Logarithm of the unit, never below 0.
+    ln_unit: f64,
+    /// What 1 is in units.
+    one: f64,
+    /// Logarithm of the largest product of e-values up to now over all starts, as in Page's
+    /// CUSUM. It only tells when an effect began, which takes few digits.
+    run: [f32; K],
     /// Where that product starts.
     since: [u32; K],
-    through: u64,
+    /// How often each was restarted.
+    restarted: [u32; K],
 }
 
 impl<const K: usize> Wealth<K> {
     pub(crate) fn new(ladder: &Ladder<K>) -> Wealth<K> {
         Wealth {
-            ln_in: ladder
-                .restarts
-                .map(|n| if n == 0 { 0.0 } else { ln(AT_START) }),
+            held: ladder.restarts.map(|n| if n == 0 { 1.0 } else { AT_START }),
+            ln_unit: 0.0,
+            one: 1.0,
             run: [0.0; K],
             since: [0; K],
-            through: 0,
+            restarted: [0; K],
         }
     }
 
-    /// The outcome of one tick's bets, by component; 0 where none was made.
+    /// One tick's bets, as logarithms.
     pub(crate) fn bet(&mut self, ladder: &Ladder<K>, at: u64, ln_e: &[f64; K]) {
-        for (k, ln_e) in ln_e.iter().enumerate() {
-            let new = ladder.due(k, at) - ladder.due(k, self.through);
-            if new > 0 {
-                let mut portion = ladder.portions[k].1;
-                if new > 1 {
-                    portion += ln(f64::from(new));
-                }
-                self.ln_in[k] = ln_add(self.ln_in[k], portion);
+        self.take(ladder, at, &Outcome::of(*ln_e));
+    }
+
+    /// One tick's bets.
+    pub(crate) fn take(&mut self, ladder: &Ladder<K>, at: u64, outcome: &Outcome<K>) {
+        let Outcome { ln_e, e } = outcome;
+        for k in 0..K {
+            let due = ladder.due(k, self.restarted[k], at);
+            if due > self.restarted[k] {
+                let new = f64::from(due - self.restarted[k]);
+                self.held[k] += new * ladder.portions[k] * self.one;
+                self.restarted[k] = due;
             }
-            self.ln_in[k] += ln_e;
             if self.run[k] <= 0.0 {
                 self.run[k] = 0.0;
                 self.since[k] = u32::try_from(at).unwrap_or(u32::MAX);
             }
-            self.run[k] += ln_e;
+            self.run[k] += ln_e[k] as f32;
         }
-        self.through = at;
+        if ln_e.iter().any(|ln_e| ln_e.abs() > LN_E_MAX) {
+            self.change_unit(ln_e);
+            return;
+        }
+        let mut most = 0.0_f64;
+        for (held, e) in self.held.iter_mut().zip(e) {
+            *held *= e;
+            most = most.max(*held);
+        }
+        if most > HELD_MAX || (self.ln_unit > 0.0 && self.held.iter().all(|it| *it < HELD_MIN)) {
+            self.change_unit(&[0.0; K]);
+        }
+    }
+
+    /// Multiplies with e-values of any size, and makes the largest holding the unit if that is
+    /// more than 1. What is then too small to be told from nothing is given away.
+    fn change_unit(&mut self, ln_e: &[f64; K]) {
+        let ln_held: [f64; K] = std::array::from_fn(|k| self.ln_unit + ln(self.held[k]) + ln_e[k]);
+        self.ln_unit = ln_held.into_iter().fold(0.0, f64::max);
+        self.one = exp(-self.ln_unit);
+        self.held = ln_held.map(|ln_held| exp(ln_held - self.ln_unit));
     }
 
     /// Logarithm of the whole wealth.
     pub(crate) fn ln_m(&self, ladder: &Ladder<K>) -> f64 {
-        ln_sum((0..K).map(|k| self.component(ladder, k)))
+        let all = (0..K).map(|k| self.component(ladder, k)).sum();
+        self.ln_unit + ln(all)
     }
 
     /// When the effect began, by the component with the most wealth.
@@ -114,14 +165,10 @@ impl<const K: usize> Wealth<K> {
         u64::from(self.since[best])
     }
 
+    /// One component's wealth, in units.
     fn component(&self, ladder: &Ladder<K>, k: usize) -> f64 {
-        let left = ladder.left(k, self.through);
-        let held = if left > 0.0 {
-            ln_add(self.ln_in[k], ln(left))
-        } else {
-            self.ln_in[k]
-        };
-        ladder.ln_weights[k] + held
+        let left = f64::from(ladder.restarts[k] - self.restarted[k]) * ladder.portions[k];
+        ladder.weights[k] * (self.held[k] + left * self.one)
     }
 }
 
@@ -189,6 +236,29 @@ mod tests {
         let least = 10.0 + ln(0.25 * 0.03 + 0.75 * 0.003);
         assert!(wealth.ln_m(&ladder()) >= least);
         assert_eq!(wealth.began(&ladder()), 50);
+    }
+
+    #[test]
+    fn wealth_beyond_what_a_number_holds_is_kept_and_can_be_lost_again() {
+        for step in [30.0, 399.0, 5_000.0] {
+            let mut wealth = Wealth::new(&ladder());
+            for at in 0..100 {
+                wealth.bet(&ladder(), at, &[step, 0.0]);
+            }
+            let won = wealth.ln_m(&ladder());
+            assert!((won - 100.0 * step - ln(0.25 * 0.7)).abs() < 0.5, "{won}");
+            for at in 100..200 {
+                wealth.bet(&ladder(), at, &[-step, 0.0]);
+            }
+            let again = wealth.ln_m(&ladder());
+            assert!((ln(0.25 * 0.7) - 0.1..1.0).contains(&again), "{again}");
+        }
+        let mut wealth = Wealth::new(&ladder());
+        wealth.bet(&ladder(), 1, &[-1e9, -1e9]);
+        assert!(
+            wealth.ln_m(&ladder()) > ln(0.25),
+            "what is left is worth what it is"
+        );
     }
 
     #[test]

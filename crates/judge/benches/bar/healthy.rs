@@ -46,7 +46,6 @@ pub(crate) fn measure(scale: Scale, report: &mut Report) {
     judge_row(report, &mut table, name, &counts, true);
     report.tables.push(table);
     mix(scale, runs, report);
-    hosts(scale, runs, report);
 }
 
 fn judge_row(report: &mut Report, table: &mut Table, name: &str, counts: &[usize], beats: bool) {
@@ -150,7 +149,8 @@ fn mix(scale: Scale, runs: usize, report: &mut Report) {
 }
 
 /// Hosts that are not equal, and minutes that are not.
-fn hosts(scale: Scale, runs: usize, report: &mut Report) {
+pub(crate) fn hosts(scale: Scale, report: &mut Report) {
+    let runs = scale.runs(10_000);
     let settings = only(Metric::Errors);
     let times = |runs: usize, p0: f64, cv: (f64, f64), factor: f64, grouped: bool| {
         let name = format!("hosts {p0} {cv:?} {factor}");

@@ -27,17 +27,18 @@ use report::{Report, Scale};
 
 type Part = fn(Scale, &mut Report);
 
-const PARTS: [(&str, Part); 5] = [
+const PARTS: [(&str, Part); 6] = [
     // First, while memory is as the system gave it.
     ("cost", |_, report| cost::measure(report)),
     ("detect", detect::measure),
     ("healthy", healthy::measure),
+    ("hosts", healthy::hosts),
     ("pass", pass::measure),
     ("latency", latency::measure),
 ];
 
 const USAGE: &str =
-    "usage: [--json] [--quick] [--seed N] [--only cost|detect|healthy|pass|latency]";
+    "usage: [--json] [--quick] [--seed N] [--only cost|detect|healthy|hosts|pass|latency]";
 
 #[derive(Debug)]
 struct Asked {

@@ -34,8 +34,9 @@ const BEFORE_PERMILLE_MAX: u64 = 20;
 const AFTER_PERMILLE: std::ops::RangeInclusive<u64> = 32..=68;
 /// Over the last seconds there are fewer requests to tell from.
 const TAIL_PERMILLE_MAX: u64 = 32;
-/// Twice what it takes on average at this rate.
-const FOUND_WITHIN_S: f64 = 20.0;
+/// It takes six seconds mostly. In one of a hundred runs the old bundle's few hosts look
+/// unequal by chance; then the judge asks for more, and it takes up to ninety.
+const FOUND_WITHIN_S: f64 = 120.0;
 /// Seconds are told when they are over, and closed when a later one is told.
 const DELAY_MAX_S: f64 = 3.0;
 
@@ -218,7 +219,7 @@ fn found_checks(
             ratio.is_some_and(|it| it.low > 1000),
         ),
         Check::new(
-            "found within 20 s of the first second with requests on it",
+            "found within 120 s of the first second with requests on it",
             seconds(found_s),
             found_s.is_some_and(|s| s <= FOUND_WITHIN_S),
         ),

@@ -47,14 +47,15 @@ pub(crate) fn shape(zones: &[(&'static str, usize)]) -> Result<Shape> {
 }
 
 /// Hosts whose sessions are limited, released as somebody would who trusts in
-/// counts. To pass takes evidence that fewer than twice as many fail and two points more;
-/// in the last wave, with nothing to compare with, that fewer than two points fail.
+/// counts. Five points is far from what fails here, so that a last wave, with nothing to
+/// compare with, passes in seconds also where few hosts look unequal by chance and a
+/// multiple of the evidence is asked for. What fails one in twenty gains nothing from it.
 pub(crate) fn counted(hosts: usize, waves: &[&'static str]) -> Result<Shape> {
     Ok(Shape {
         waves: waves.to_vec(),
         bake_s: 10,
         requests_min: 500,
-        failure_budget: "2%",
+        failure_budget: "5%",
         session_bytes_max: Some(HEALTHY_SESSION),
         ..shape(&[("zone-a", hosts)])?
     })
@@ -220,10 +221,11 @@ impl Fleet {
         }
     }
 
-    /// Waits until a release is good or rolled back.
+    /// Waits until a release is good or rolled back. In one of a hundred runs few hosts look
+    /// unequal by chance, and the judge asks for evidence of a minute or two.
     pub(crate) async fn over(&self, id: ReleaseId) -> Result<ReleaseView> {
         let mut last = None;
-        let over = until("the release is over", s(120), async || {
+        let over = until("the release is over", s(240), async || {
             let Some(now) = self.release(id).await? else {
                 return Ok(None);
             };

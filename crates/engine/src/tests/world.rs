@@ -122,7 +122,6 @@ pub(super) fn bundle(content: &str) -> Bundle {
             },
             ..JudgePlan::default()
         },
-        ..StagePlan::default()
     };
     let lab = StagePlan {
         requests_min: 0,

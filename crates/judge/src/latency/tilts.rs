@@ -15,7 +15,7 @@ use crate::num::{exp, ln, ln_1p};
 pub(crate) const TILTS: usize = SAVAGE.len() + TAILS * GAINS;
 /// Everything slower: `g = S^-lambda`, `S` the share that is slower than the bucket's
 /// middle (Savage's scores, the locally best ranks for a slowdown of exponential times).
-const SAVAGE: [f64; 3] = [0.5, 0.25, 0.125];
+const SAVAGE: [f64; 3] = [0.4, 0.2, 0.1];
 /// Slower from some bucket on. A slow mode is found soonest when it is the whole tail, and
 /// half as soon when it is a third of it or a third more; so tails are factors of 2 to 4 apart.
 /// A tail begins beyond this quantile of the reference; the last one is what never ends.
@@ -38,12 +38,13 @@ const REQUESTS_MAX: u64 = 1 << 17;
 /// Added to each bucket, so that none is impossible.
 const PRIOR: f64 = 0.5;
 
-/// Weight of an alternative in the mixture: a half for the Savage tilts together, a half for the tails.
+/// Weight of an alternative in the mixture. Everything slower is the more frequent harm, and
+/// the one that costs the most requests to see when it is small.
 pub(crate) fn weight(tilt: usize) -> f64 {
     if tilt < SAVAGE.len() {
-        0.5 / SAVAGE.len() as f64
+        0.6 / SAVAGE.len() as f64
     } else {
-        0.5 / (TAILS * GAINS) as f64
+        0.4 / (TAILS * GAINS) as f64
     }
 }
 

@@ -217,11 +217,27 @@ pub(crate) fn guard(now: &Groups, before: Option<Before>, z: f64) -> f64 {
 /// One estimate, the mean over so many windows, with the margin for what it may be off.
 fn safe(seen: Pearson, windows: u32, z: f64) -> f64 {
     let freedom = seen.groups - 1;
-    if seen.phi <= 1.0 + 2.0 * (2.0 / f64::from(freedom)).sqrt() {
+    if seen.phi <= by_chance(freedom) {
         return 1.0;
     }
     let quantiles = student(freedom * windows, z) / z;
     (seen.phi * MARGIN * (quantiles * quantiles).min(KAPPA_MAX)).max(1.0)
+}
+
+/// What chance alone may make of the statistic over its degrees of freedom: two of its standard
+/// deviations. With few groups that is too little: the statistic's tail is long, it is looked at
+/// each second, and the correction is so large that two alike hosts would hold a release for
+/// good. There it is the quantile of one in a thousand (Wilson and Hilferty 1931).
+fn by_chance(freedom: u32) -> f64 {
+    const FEW: u32 = 8;
+    const ONE_IN_A_THOUSAND: f64 = 3.09;
+    let freedom = f64::from(freedom);
+    if freedom < f64::from(FEW) {
+        let spread = 2.0 / (9.0 * freedom);
+        let root = 1.0 - spread + ONE_IN_A_THOUSAND * spread.sqrt();
+        return root * root * root;
+    }
+    1.0 + 2.0 * (2.0 / freedom).sqrt()
 }
 
 /// Where Student's distribution has as much above it as the normal distribution has above `z`:
@@ -304,6 +320,18 @@ mod tests {
         };
         assert!(guard(&even, Some(before), Z) > 6.0);
         assert!(guard(&Groups::new(), Some(before), Z) > 6.0);
+    }
+
+    #[test]
+    fn two_alike_hosts_do_not_look_unequal_by_chance() {
+        // A difference that one of a hundred such pairs has, looked at again and again.
+        assert_eq!(guard(&groups(&[(10, 1000), (24, 1000)]), None, Z), 1.0);
+        assert!(guard(&groups(&[(10, 1000), (60, 1000)]), None, Z) > 100.0);
+        let near = |found: f64, want: f64| assert!((found / want - 1.0).abs() < 0.05, "{found}");
+        // The chi-squared distribution's quantiles of 0.999, over their degrees of freedom.
+        near(by_chance(1), 10.83);
+        near(by_chance(4), 18.47 / 4.0);
+        near(by_chance(7), 24.32 / 7.0);
     }
 
     #[test]

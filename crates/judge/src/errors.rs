@@ -30,6 +30,10 @@ const SHARE_MAX: f64 = 0.97;
 /// A healthy bundle fails as often as the old one, or somewhat less or more.
 const HEALTHY_TIMES: [f64; 3] = [0.8, 1.0, 1.2];
 
+/// From so many requests on the old bundle's failing share is known well enough to be stood on
+/// when no host of it is left: to a third at one in a hundred.
+const KNOWN_REQUESTS: f64 = 1000.0;
+
 /// What hosts can't differ by, however unequal they are: five times and ten points. Beyond it
 /// no dispersion is an excuse.
 const GROSS: Line = Line {
@@ -120,7 +124,8 @@ impl Errors {
         let mut gross = [0.0; GROSS_TIMES.len()];
         for (number, cell) in cells.each() {
             let usual = self.rates[number].share(all);
-            self.bet_on_health(usual, cell);
+            let is_known = self.rates[number].requests() >= KNOWN_REQUESTS;
+            self.bet_on_health(usual, is_known, cell);
             if cell.canary.n > 0 && cell.control.n > 0 {
                 self.is_told = true;
                 let ln_e = bet_on_harm(self.harm_line, TIMES, usual, cell.canary, cell.control);
@@ -165,9 +170,17 @@ impl Errors {
     /// What a control that fails for the most part says about a ratio is no reason to
     /// go on: such a second may lower the evidence and not raise it. Where nearly every
     /// request may fail, there is nothing to be shown.
-    fn bet_on_health(&mut self, usual: f64, cell: &Cell) {
+    fn bet_on_health(&mut self, usual: f64, is_known: bool, cell: &Cell) {
         let is_outage = cell.control.e > cell.control.n / 2;
         let border = self.pass_line.at(usual);
+        // Without control the old bundle's share is taken to be what it was, once that is known.
+        let line = match cell.control.n {
+            0 if is_known => Line {
+                ratio: 1.0,
+                points: border,
+            },
+            _ => self.pass_line,
+        };
         for (healthy, times) in self.healthy.iter_mut().zip(HEALTHY_TIMES) {
             let canary = times * usual;
             if canary < border && border < SHARE_MAX {
@@ -175,7 +188,7 @@ impl Errors {
                     canary,
                     control: usual,
                 };
-                let ln_e = self.pass_line.ln_e(bet, cell.canary, cell.control);
+                let ln_e = line.ln_e(bet, cell.canary, cell.control);
                 *healthy += if is_outage { ln_e.min(0.0) } else { ln_e };
             }
         }

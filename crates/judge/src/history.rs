@@ -71,6 +71,11 @@ impl Rate {
         self.e += sums.e as f64;
     }
 
+    /// How many requests it rests on, forgotten ones left out.
+    pub(crate) fn requests(self) -> f64 {
+        self.n
+    }
+
     /// The failing share to bet on, given what the strata do together.
     pub(crate) fn share(self, all: Rate) -> f64 {
         let others = (all.e - self.e).max(0.0) + FAILURES_ASSUMED;

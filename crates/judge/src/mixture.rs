@@ -112,7 +112,7 @@ impl<const K: usize> Wealth<K> {
     /// One tick's bets.
     pub(crate) fn take(&mut self, ladder: &Ladder<K>, at: u64, outcome: &Outcome<K>) {
         let Outcome { ln_e, e } = outcome;
-        for k in 0..K {
+        for (k, ln_e) in ln_e.iter().enumerate() {
             let due = ladder.due(k, self.restarted[k], at);
             if due > self.restarted[k] {
                 let new = f64::from(due - self.restarted[k]);
@@ -123,7 +123,7 @@ impl<const K: usize> Wealth<K> {
                 self.run[k] = 0.0;
                 self.since[k] = u32::try_from(at).unwrap_or(u32::MAX);
             }
-            self.run[k] += ln_e[k] as f32;
+            self.run[k] += *ln_e as f32;
         }
         if ln_e.iter().any(|ln_e| ln_e.abs() > LN_E_MAX) {
             self.change_unit(ln_e);

@@ -237,16 +237,16 @@ impl Planner<'_> {
             canary: self.usual,
             control: self.usual,
         };
-        let border = if has_control(wave) {
-            line.at(self.usual)
-        } else {
-            line.points
-        };
+        let border = line.at(self.usual);
         if self.usual >= border {
             return None;
         }
-        let share = if has_control(wave) { wave.share } else { 1.0 };
-        let nats = divergence(line, bet, share);
+        let nats = if has_control(wave) {
+            divergence(line, bet, wave.share)
+        } else {
+            // The old bundle's share is what it was.
+            kl(self.usual, border)
+        };
         let needed = -self.dispersion * ln(self.settings.beta);
         speed(self.requests_per_s * nats / needed)
     }
@@ -267,15 +267,11 @@ fn speed(each_s: f64) -> Option<f64> {
     (each_s > 0.0 && each_s.is_finite()).then_some(each_s)
 }
 
-/// Nats for each request when shares are as the bet has them, against the nearest point of the claim.
+/// Nats for each request when shares are as the bet has them, against the nearest point of the
+/// claim; both sides have requests.
 fn divergence(line: Line, bet: Bet, share: f64) -> f64 {
     let null = line.nearest(bet, share, 1.0 - share);
-    let control = if share < 1.0 {
-        (1.0 - share) * kl(bet.control, null.control)
-    } else {
-        0.0
-    };
-    share * kl(bet.canary, null.canary) + control
+    share * kl(bet.canary, null.canary) + (1.0 - share) * kl(bet.control, null.control)
 }
 
 #[cfg(test)]

@@ -238,8 +238,11 @@ fn metrics(explanation: &Explanation, look: Look) -> Vec<String> {
     if evidence.is_empty() {
         return Vec::new();
     }
+    // Of events it is assumed and not measured.
+    let measured = |it: &&model::judged::MetricEvidence| it.metric == Metric::Errors;
     let unequal = evidence
         .iter()
+        .filter(measured)
         .any(|it| it.dispersion_permille != NO_DISPERSION);
     let head = if unequal {
         "metric         harm  dispersion"
@@ -251,6 +254,7 @@ fn metrics(explanation: &Explanation, look: Look) -> Vec<String> {
     for it in Metric::ALL.into_iter().filter_map(known) {
         let harm = nats(it.millinats / 100);
         let dispersion = match it.dispersion_permille {
+            _ if !measured(&it) => String::new(),
             NO_DISPERSION => String::new(),
             permille => format!("  {}", times(permille)),
         };

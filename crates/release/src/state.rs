@@ -286,15 +286,7 @@ impl Release {
                     *held = Some(needs.clone());
                 }
             }
-            Event::WaveContinued { wave, .. } => {
-                let verdict = Verdict::Pass {
-                    evidence: Evidence::default(),
-                };
-                self.judged(*wave, &verdict, at);
-                if let Some(stage) = self.stages.last_mut() {
-                    stage.continued = true;
-                }
-            }
+            Event::WaveContinued { wave, .. } => self.continued(*wave, at),
             Event::ReleaseGood { exposure, .. } => {
                 self.status = Status::Good;
                 self.exposure = *exposure;
@@ -473,6 +465,16 @@ impl Release {
             Status::RolledBack(rollback)
         };
         self.ended_at = Some(at);
+    }
+
+    fn continued(&mut self, wave: u32, at: Timestamp) {
+        let verdict = Verdict::Pass {
+            evidence: Evidence::default(),
+        };
+        self.judged(wave, &verdict, at);
+        if let Some(stage) = self.stages.last_mut() {
+            stage.continued = true;
+        }
     }
 
     fn judged(&mut self, wave: u32, verdict: &Verdict, at: Timestamp) {

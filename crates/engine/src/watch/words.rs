@@ -66,18 +66,24 @@ fn errors(comparison: &Comparison) -> String {
     words
 }
 
-/// `14 times as often (at least 5 times)`.
+/// `at least 5.3 times as often`. The best guess would stand beside counts of which it compares only
+/// those of the same second and zone, and seem to contradict them.
 fn times(ratio: &Ratio) -> Option<String> {
-    let low = (ratio.low >= 1.05).then(|| number(ratio.low));
-    match (ratio.estimate.filter(|it| *it >= 1.0), low) {
-        (Some(estimate), Some(low)) => Some(format!(
-            "{} times as often (at least {low} times)",
-            number(estimate)
-        )),
-        (Some(estimate), None) => Some(format!("{} times as often", number(estimate))),
-        (None, Some(low)) => Some(format!("at least {low} times as often")),
-        (None, None) => None,
-    }
+    let low = floored(ratio.low);
+    (low > 1.0).then(|| format!("at least {} times as often", number(low)))
+}
+
+/// To two digits, downward: what is said to be a bound must be one.
+fn floored(value: f64) -> f64 {
+    let step = if value >= 100.0 {
+        10.0
+    } else if value >= 10.0 {
+        1.0
+    } else {
+        0.1
+    };
+    // A tenth is no binary number: what is a hair below a step is on it.
+    (value / step + 1e-9).floor() * step
 }
 
 fn latency(comparison: &Comparison) -> String {

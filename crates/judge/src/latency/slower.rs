@@ -22,9 +22,11 @@ const TIMES_MAX: f64 = 1e6;
 /// Where the requests of each bucket go.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Slower {
-    /// For each bucket the first one that some go to, and the shares for that and the next ones.
-    rows: Option<Box<[(usize, Vec<f64>); LATENCY_BUCKETS]>>,
+    rows: Option<Box<[Row; LATENCY_BUCKETS]>>,
 }
+
+/// The first bucket that some of a bucket's requests go to, and the shares for that and the next ones.
+type Row = (usize, Vec<f64>);
 
 impl Slower {
     /// By so many times as long (0.1: a tenth longer).
@@ -59,7 +61,7 @@ fn begin(bucket: usize) -> f64 {
     }
 }
 
-fn row(bucket: usize, times: f64) -> (usize, Vec<f64>) {
+fn row(bucket: usize, times: f64) -> Row {
     if bucket > LAST {
         return (bucket, vec![1.0]);
     }

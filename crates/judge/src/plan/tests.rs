@@ -162,8 +162,8 @@ fn what_cannot_be_shown_has_no_time() {
     );
     assert!(last.outage_s.is_some_and(|s| s <= 2.0), "{last:?}");
     assert_eq!(last.pass_s, Some(60.0));
-    // No budget: without control nothing can be shown to be good.
-    assert_eq!(one(&known, 1.0).pass_s, None);
+    // Without a budget it takes longer, against what the old bundle did before.
+    assert!(one(&known, 1.0).pass_s.is_some_and(|s| s > 0.0));
     // No traffic.
     let silent = one(&baseline(0.0, 0.001), 0.05);
     assert_eq!(

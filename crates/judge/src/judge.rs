@@ -213,6 +213,8 @@ pub struct Judge {
     z: f64,
     /// Overdispersion of failing requests, as of the newest second.
     phi: f64,
+    /// Each metric's evidence, as of the newest second.
+    parts: Vec<Part>,
     silence: Silence,
     total: Cell,
     wave: Wave,
@@ -249,7 +251,7 @@ impl Judge {
     /// Begins to compare; `history` is what the old bundle did before.
     pub fn new(settings: &Settings, history: &History) -> Judge {
         let events = |metric| EventProcess::new(settings, metric, &history.events);
-        Judge {
+        let mut judge = Judge {
             settings: settings.clone(),
             errors: Errors::new(settings, history),
             latency: LatencyProcess::new(settings, &history.latency),
@@ -264,12 +266,15 @@ impl Judge {
             ln_beta: -ln(settings.beta),
             z: normal(settings.alpha),
             phi: 1.0,
+            parts: Vec::new(),
             silence: Silence::default(),
             total: Cell::default(),
             wave: Wave::default(),
             at: 0,
             next: 0,
-        }
+        };
+        judge.sum_up();
+        judge
     }
 
     /// A new wave begins: [`Standing::wave_canary`] counts from here. What was shown before
@@ -308,6 +313,7 @@ impl Judge {
             .into_iter()
             .fold(1.0, f64::max);
         self.errors.cap_pass(CREDIT * self.pass_needed());
+        self.sum_up();
     }
 
     fn observe_others(&mut self, tick: &Tick) {
@@ -330,9 +336,9 @@ impl Judge {
 
     /// What is to be said now.
     pub fn standing(&self) -> Standing {
-        let parts = self.parts();
-        let (harm, carrier) = merged(&parts);
-        let word = self.word_of(&parts, harm, carrier);
+        let parts = &self.parts;
+        let (harm, carrier) = merged(parts);
+        let word = self.word_of(harm, carrier);
         let (stratum, began) = self.errors.carrier();
         let (stratum, began) = match carrier {
             Metric::Errors => (stratum, Some(began)),
@@ -370,13 +376,12 @@ impl Judge {
 
     /// The word alone, without what explains it.
     pub fn word(&self) -> Word {
-        let parts = self.parts();
-        let (harm, carrier) = merged(&parts);
-        self.word_of(&parts, harm, carrier)
+        let (harm, carrier) = merged(&self.parts);
+        self.word_of(harm, carrier)
     }
 
-    fn word_of(&self, parts: &[Part], harm: f64, carrier: Metric) -> Word {
-        if let Some(hard) = parts.iter().find(|part| part.is_hard) {
+    fn word_of(&self, harm: f64, carrier: Metric) -> Word {
+        if let Some(hard) = self.parts.iter().find(|part| part.is_hard) {
             return Word::RollBack(hard.standing.metric);
         }
         if harm >= self.harm_needed() {
@@ -407,11 +412,13 @@ impl Judge {
         self.phi * self.ln_beta
     }
 
-    fn parts(&self) -> Vec<Part> {
+    /// Sums up each metric, in the room that is there.
+    fn sum_up(&mut self) {
+        let mut parts = std::mem::take(&mut self.parts);
+        parts.clear();
         let weights = self.settings.weights.iter();
-        weights
-            .map(|(metric, weight)| self.part(*metric, *weight))
-            .collect()
+        parts.extend(weights.map(|(metric, weight)| self.part(*metric, *weight)));
+        self.parts = parts;
     }
 
     fn part(&self, metric: Metric, weight: f64) -> Part {

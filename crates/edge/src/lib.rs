@@ -7,10 +7,12 @@
 //!   control plane has not acknowledged yet.
 //! - [`Ticks`] counts the same requests second by second, by host, class of
 //!   endpoint and latency, for the judge.
+//! - [`admission`] decides who is sent on, who waits, and who is refused.
 //!
 //! Invariant: a tenant that met a newer bundle stays on it while that bundle's
 //! share grows, and every request that was offered is counted exactly once.
 
+pub mod admission;
 mod bucket;
 mod classes;
 mod counts;

@@ -27,6 +27,7 @@ use tokio::task::JoinSet;
 
 use crate::GatewayError;
 use crate::board::Boards;
+use crate::listen;
 use crate::post::Poster;
 use crate::proxy::Front;
 
@@ -47,18 +48,18 @@ pub(crate) struct Admin {
     address: SocketAddr,
 }
 
+/// What the admin port is called where it can't be opened.
+pub(crate) const WHAT: &str = "the admin pages";
+
+/// The pages ask for no token, so only this machine may see them.
+pub(crate) fn is_allowed(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
 /// Opens the admin port.
-pub(crate) async fn bind(address: SocketAddr) -> Result<Admin, GatewayError> {
-    if !address.ip().to_canonical().is_loopback() {
-        return Err(GatewayError::AdminNotLoopback(address));
-    }
-    let in_listen = |source| GatewayError::Listen {
-        address,
-        what: "the admin pages".to_owned(),
-        source,
-    };
-    let tcp = TcpListener::bind(address).await.map_err(in_listen)?;
-    let address = tcp.local_addr().map_err(in_listen)?;
+pub(crate) fn bind(address: SocketAddr) -> Result<Admin, GatewayError> {
+    let bound = listen::bind(WHAT.to_owned(), address)?;
+    let (address, tcp) = (bound.address(), bound.open()?);
     Ok(Admin { tcp, address })
 }
 
@@ -150,6 +151,7 @@ impl Pages {
         let mut registry = Registry::with_prefix("plimsoll_gateway");
         self.register_counts(&mut registry);
         self.register_seconds(&mut registry);
+        self.front.tallies.register(&mut registry);
         let ledger = &self.front.ledger;
         let mut counter = |name: &str, help: &str, value: u64| {
             let counter: Counter = Counter::default();

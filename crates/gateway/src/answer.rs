@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use wire::api::Problem;
 
 use crate::body::ReplyBody;
+use crate::framing::Flaw;
 
 /// Names the reason of an answer that the gateway made.
 pub(crate) const REASON: HeaderName = HeaderName::from_static("x-plimsoll-reason");
@@ -22,9 +23,11 @@ pub(crate) enum Reason {
     NoHost,
     /// This process is out of file descriptors or ports.
     OwnResources,
-    /// The request can't be passed on as it is.
+    /// The request's body broke off or was malformed.
     BadRequest,
-    /// A transfer coding other than chunked, or CONNECT.
+    /// The request can't be read in one way only, or not in time.
+    Malformed(Flaw),
+    /// CONNECT.
     NotSupported,
     /// The body is over the limit.
     BodyTooLarge,
@@ -44,14 +47,23 @@ impl Reason {
             Reason::NoRoutes => "no_routes",
             Reason::NoHost => "no_host",
             Reason::OwnResources => "gateway_resources",
-            Reason::BadRequest => "bad_request",
+            Reason::Malformed(Flaw::HeadBytes | Flaw::HeadLines) => "head_too_large",
             Reason::NotSupported => "not_supported",
             Reason::BodyTooLarge => "body_too_large",
-            Reason::ClientSlow => "client_slow",
+            Reason::ClientSlow | Reason::Malformed(Flaw::HeadSlow) => "client_slow",
             Reason::ConnectFailed => "connect_failed",
             Reason::BrokenAnswer => "broken_answer",
             Reason::Deadline => "deadline",
+            Reason::BadRequest | Reason::Malformed(_) => "bad_request",
         }
+    }
+
+    /// Whether the connection can't be used after it, because nobody knows where the next request begins.
+    pub(crate) fn ends_connection(self) -> bool {
+        matches!(
+            self,
+            Reason::BadRequest | Reason::Malformed(_) | Reason::ClientSlow | Reason::NotSupported
+        )
     }
 
     fn status(self) -> StatusCode {
@@ -59,10 +71,13 @@ impl Reason {
             Reason::NoRoutes | Reason::NoHost | Reason::OwnResources => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Reason::BadRequest => StatusCode::BAD_REQUEST,
+            Reason::Malformed(Flaw::HeadBytes | Flaw::HeadLines) => {
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+            }
             Reason::NotSupported => StatusCode::NOT_IMPLEMENTED,
             Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Reason::ClientSlow => StatusCode::REQUEST_TIMEOUT,
+            Reason::ClientSlow | Reason::Malformed(Flaw::HeadSlow) => StatusCode::REQUEST_TIMEOUT,
+            Reason::BadRequest | Reason::Malformed(_) => StatusCode::BAD_REQUEST,
             Reason::ConnectFailed | Reason::BrokenAnswer => StatusCode::BAD_GATEWAY,
             Reason::Deadline => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -80,9 +95,13 @@ impl Reason {
                 "Try again in a moment.",
             ),
             Reason::BadRequest => ("the request is not well-formed", "Correct the request."),
+            Reason::Malformed(flaw @ (Flaw::HeadBytes | Flaw::HeadLines)) => {
+                (flaw.words(), "Send fewer or shorter headers.")
+            }
+            Reason::Malformed(flaw) => (flaw.words(), "Correct the request."),
             Reason::NotSupported => (
                 "the gateway does not pass on this kind of request",
-                "Send plain HTTP/1.1 with a chunked body or a content length.",
+                "Send it to the host itself, if you may.",
             ),
             Reason::BodyTooLarge => ("the request's body is too large", "Send less at a time."),
             Reason::ClientSlow => (

@@ -15,6 +15,7 @@ use edge::Outcome;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use crate::config::Limits;
 use crate::ledger::Ticket;
 use crate::upstream::Connection;
 use crate::vitals::Busy;
@@ -32,6 +33,8 @@ pub(crate) enum Phase {
     TooLarge,
     /// The client broke off or sent nonsense.
     Broken,
+    /// The client sent less than the floor.
+    TooSlow,
 }
 
 /// A [`Phase`] that two tasks share, and how long the client kept the backend waiting.
@@ -49,6 +52,7 @@ impl Progress {
             Phase::Ended => 2,
             Phase::TooLarge => 3,
             Phase::Broken => 4,
+            Phase::TooSlow => 5,
         };
         self.phase.store(code, Ordering::Relaxed);
     }
@@ -59,6 +63,7 @@ impl Progress {
             1 => Phase::Client,
             2 => Phase::Ended,
             3 => Phase::TooLarge,
+            5 => Phase::TooSlow,
             _ => Phase::Broken,
         }
     }
@@ -79,6 +84,8 @@ impl Progress {
 pub(crate) enum BodyError {
     #[error("the request's body is over the limit")]
     TooLarge,
+    #[error("the request's body comes too slowly")]
+    TooSlow,
     #[error("the client's body broke off")]
     Client(#[source] hyper::Error),
     #[error("the backend's body broke off")]
@@ -98,26 +105,86 @@ struct Stream {
     progress: Arc<Progress>,
     /// Since when the client has sent nothing more.
     waits_since: Option<Instant>,
+    floor: Floor,
+}
+
+impl Stream {
+    /// How long the client has been waited for, up to now.
+    fn waited(&self) -> Duration {
+        let now = self.waits_since.map_or(Duration::ZERO, |it| it.elapsed());
+        self.progress.waited() + now
+    }
 }
 
 impl Upload {
-    /// Bounded to `bytes_max`; without progress when there is no body to speak of.
-    pub(crate) fn new(inner: Incoming, bytes_max: u64) -> (Upload, Option<Arc<Progress>>) {
+    /// Bounded in bytes and slowness; without progress when there is no body to speak of.
+    pub(crate) fn new(inner: Incoming, limits: &Limits) -> (Upload, Option<Arc<Progress>>) {
         if inner.is_end_stream() {
             return (Upload(None), None);
         }
         let progress = Arc::new(Progress::default());
         let stream = Stream {
             inner,
-            bytes_left: bytes_max,
+            bytes_left: limits.body_bytes_max,
             progress: progress.clone(),
             waits_since: None,
+            floor: Floor::new(limits.body_rate_min, limits.body_rate_window),
         };
         (Upload(Some(stream)), Some(progress))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
+    }
+}
+
+/// The least that a client must send while it is waited for. Time in which the
+/// backend takes nothing is not the client's.
+#[derive(Debug)]
+struct Floor {
+    /// For a window; 0 asks for nothing.
+    bytes_min: u64,
+    window: Duration,
+    /// What has come since the window began.
+    bytes: u64,
+    /// How long the client had been waited for when it began.
+    waited: Duration,
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl Floor {
+    fn new(rate_min: u64, window: Duration) -> Floor {
+        let bytes_min = u128::from(rate_min) * window.as_millis() / 1000;
+        Floor {
+            bytes_min: u64::try_from(bytes_min).unwrap_or(u64::MAX),
+            window,
+            bytes: 0,
+            waited: Duration::ZERO,
+            alarm: None,
+        }
+    }
+
+    /// The client is waited for, and was for `waited` in all before. Ready when
+    /// it has sent too little.
+    fn wait(&mut self, waited: Duration, cx: &mut Context<'_>) -> Poll<()> {
+        if self.bytes_min == 0 {
+            return Poll::Pending;
+        }
+        loop {
+            let left = self
+                .window
+                .saturating_sub(waited.saturating_sub(self.waited));
+            let alarm = self
+                .alarm
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(left)));
+            std::task::ready!(alarm.as_mut().poll(cx));
+            if self.bytes < self.bytes_min {
+                return Poll::Ready(());
+            }
+            self.bytes = 0;
+            self.waited = waited;
+            self.alarm = None;
+        }
     }
 }
 
@@ -137,9 +204,13 @@ impl Body for Upload {
             stream.waits_since.get_or_insert_with(Instant::now);
         } else if let Some(since) = stream.waits_since.take() {
             stream.progress.wait(since.elapsed());
+            stream.floor.alarm = None;
         }
         let (phase, polled) = match polled {
-            Poll::Pending => (Phase::Client, Poll::Pending),
+            Poll::Pending => match stream.floor.wait(stream.waited(), cx) {
+                Poll::Pending => (Phase::Client, Poll::Pending),
+                Poll::Ready(()) => (Phase::TooSlow, Poll::Ready(Some(Err(BodyError::TooSlow)))),
+            },
             Poll::Ready(None) => (Phase::Ended, Poll::Ready(None)),
             Poll::Ready(Some(Err(error))) => (
                 Phase::Broken,
@@ -151,6 +222,7 @@ impl Body for Upload {
                     None => (Phase::TooLarge, Poll::Ready(Some(Err(BodyError::TooLarge)))),
                     Some(left) => {
                         stream.bytes_left = left;
+                        stream.floor.bytes += len as u64;
                         let ended = stream.inner.is_end_stream();
                         let phase = if ended { Phase::Ended } else { Phase::Backend };
                         (phase, Poll::Ready(Some(Ok(frame))))
@@ -311,7 +383,7 @@ impl Download {
     fn break_off(&mut self) {
         let phase = self.progress.as_ref().map(|progress| progress.phase());
         let outcome = match phase {
-            Some(Phase::Client | Phase::TooLarge | Phase::Broken)
+            Some(Phase::Client | Phase::TooLarge | Phase::Broken | Phase::TooSlow)
                 if self.whole != Outcome::Failed =>
             {
                 Outcome::Gone

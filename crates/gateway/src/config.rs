@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::{EnvironmentName, GatewayName, ServiceName};
+use tokio::sync::Notify;
+
+use crate::tls::{TlsError, TlsFiles};
 
 /// One gateway process.
 #[derive(Debug, Clone)]
@@ -20,8 +24,16 @@ pub struct GatewayConfig {
     pub name: GatewayName,
     /// Whose traffic it carries.
     pub environment: EnvironmentName,
-    /// Where each service is served; port 0 picks one.
+    /// Where each service is served, HTTP/1.1 and HTTP/2 without TLS; port 0 picks one.
     pub listeners: BTreeMap<ServiceName, SocketAddr>,
+    /// Where each service is served with TLS; port 0 picks one.
+    pub tls_listeners: BTreeMap<ServiceName, SocketAddr>,
+    /// For the listeners with TLS.
+    pub tls: Option<TlsFiles>,
+    /// Told when a person wants files to be looked at now.
+    pub reload: Arc<Notify>,
+    /// Protocols that HTTP/1.1 clients may switch to; never `h2c`.
+    pub upgrades: Vec<String>,
     /// Health, metrics and routes; loopback only, because it asks for no token.
     pub admin: Option<SocketAddr>,
     /// The last good routing is kept here.
@@ -42,6 +54,10 @@ impl GatewayConfig {
             name,
             environment,
             listeners: BTreeMap::new(),
+            tls_listeners: BTreeMap::new(),
+            tls: None,
+            reload: Arc::new(Notify::new()),
+            upgrades: vec!["websocket".to_owned()],
             admin: None,
             state_dir: None,
             post_every: Duration::from_millis(500),
@@ -69,6 +85,22 @@ pub struct Limits {
     /// A client's connection that sends no complete head for this long is
     /// closed. Longer than the minute for which load balancers keep idle connections.
     pub client_idle: Duration,
+    /// From a head's first byte to its last. Beyond it: 408.
+    pub head_deadline: Duration,
+    /// For a TLS handshake. Beyond it the connection is closed.
+    pub handshake_deadline: Duration,
+    /// Of a request's body, bytes a second; 0 for none. Below it: 408.
+    pub body_rate_min: u64,
+    /// The rate is looked at over so much time in which the client was waited for.
+    pub body_rate_window: Duration,
+    /// Requests at once over one HTTP/2 connection. The client waits beyond it.
+    pub streams_max: u32,
+    /// An HTTP/2 client is asked this often whether it is there.
+    pub ping_every: Duration,
+    /// And closed if it has not answered by then.
+    pub ping_deadline: Duration,
+    /// A switched connection over which neither end sends for this long is closed.
+    pub tunnel_idle: Duration,
     /// In-flight requests get this long after the signal to stop.
     pub drain: Duration,
 }
@@ -83,6 +115,14 @@ impl Default for Limits {
             header_count_max: 100,
             connections_max: 10_000,
             client_idle: Duration::from_secs(75),
+            head_deadline: Duration::from_secs(10),
+            handshake_deadline: Duration::from_secs(5),
+            body_rate_min: 240,
+            body_rate_window: Duration::from_secs(5),
+            streams_max: 100,
+            ping_every: Duration::from_secs(20),
+            ping_deadline: Duration::from_secs(10),
+            tunnel_idle: Duration::from_secs(300),
             drain: Duration::from_secs(10),
         }
     }
@@ -114,6 +154,38 @@ pub enum GatewayError {
         /// Why.
         source: std::io::Error,
     },
+    /// Certificate or key for clients can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Nothing is to be served.
+    #[error("no service is to be served; name one with its address, like api=0.0.0.0:8080")]
+    NoListener,
+    /// One address for two things.
+    #[error("the address {address} is used twice, for {other} and for {what}")]
+    Twice {
+        /// Which.
+        address: SocketAddr,
+        /// For what.
+        what: String,
+        /// And for what else.
+        other: String,
+    },
+    /// Behind a switch to HTTP/2 without TLS there would be requests that nobody sees.
+    #[error(
+        "clients may not switch to h2c: requests behind it would be neither routed nor counted"
+    )]
+    HiddenRequests,
+    /// A limit is too low to serve anything.
+    #[error("the limit {name} is too low; the least is {least}")]
+    Limit {
+        /// Its name in [`Limits`].
+        name: &'static str,
+        /// In words.
+        least: &'static str,
+    },
+    /// Services are to be served with TLS, and there is nothing to do it with.
+    #[error("a service is to be served with TLS, but no certificate and key are given")]
+    NoCertificate,
     /// URL or certificate file of the control plane can't be used.
     #[error(transparent)]
     Control(#[from] wire::ClientError),

@@ -8,12 +8,13 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Method, Uri, Version, request};
 
 use crate::answer::Reason;
+use crate::framing::Flaw;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -23,43 +24,73 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// RFC 9110, section 7.6.1, and what older clients send in the same sense.
-/// `Trailer` goes too, because trailers are not passed on.
-const HOP_BY_HOP: [HeaderName; 10] = [
+/// `Trailer` stays: hyper passes on only those trailers that it announces.
+const HOP_BY_HOP: [HeaderName; 9] = [
     CONNECTION,
     KEEP_ALIVE,
     PROXY_CONNECTION,
     PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION,
     TE,
-    TRAILER,
     TRANSFER_ENCODING,
     UPGRADE,
     HeaderName::from_static("http2-settings"),
 ];
+
+/// How the client speaks to this gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    Http,
+    Https,
+}
 
 /// A tenant's name is cut to this, as [`model::TenantName`] wants it.
 pub(crate) const TENANT_BYTES_MAX: usize = 128;
 /// The tenant of requests that name none.
 pub(crate) const NO_TENANT: &str = "-";
 
-/// Refuses what can't be passed on unambiguously. hyper has already refused
-/// differing or malformed lengths, and dropped a content length that came
-/// with a transfer coding.
+/// Refuses what can't be passed on unambiguously. Where requests begin and end
+/// was seen to by [`crate::framing`], or by the rules of HTTP/2.
 pub(crate) fn check(head: &request::Parts) -> Result<(), Reason> {
     if head.method == Method::CONNECT {
         return Err(Reason::NotSupported);
     }
     let mut hosts = head.headers.get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (_, Some(_)) => return Err(Reason::BadRequest),
-        (None, None) if head.version == Version::HTTP_11 => return Err(Reason::BadRequest),
-        (_, None) => {}
+    let (host, second) = (hosts.next(), hosts.next());
+    let is_named_once = match (head.uri.authority(), host) {
+        _ if second.is_some() => false,
+        (Some(target), host) => {
+            let target_host = target.as_str();
+            // Names and passwords in a target are for proxies that a user has chosen.
+            !target_host.contains('@')
+                && host.is_none_or(|host| is_same_host(target_host, host, head.uri.scheme_str()))
+        }
+        (None, Some(host)) => is_host(host),
+        (None, None) => head.version < Version::HTTP_11,
+    };
+    if is_named_once {
+        Ok(())
+    } else {
+        Err(Reason::Malformed(Flaw::Host))
     }
-    // "gzip, chunked" would be passed on as if it had not been gzipped.
-    if has_coding_but_chunked(&head.headers) {
-        return Err(Reason::NotSupported);
-    }
-    Ok(())
+}
+
+/// Nothing that would be a path, a user or a list of hosts. May be empty (RFC 9110, section 7.2).
+fn is_host(host: &HeaderValue) -> bool {
+    let is_part = |it: &u8| it.is_ascii_alphanumeric() || b"-._~!$&'()*+;=:[]%".contains(it);
+    host.as_bytes().iter().all(is_part)
+}
+
+fn is_same_host(target: &str, host: &HeaderValue, scheme: Option<&str>) -> bool {
+    let port = match scheme {
+        Some("https") => ":443",
+        _ => ":80",
+    };
+    let Ok(host) = host.to_str() else {
+        return false;
+    };
+    let bare = |it: &str| it.strip_suffix(port).unwrap_or(it).to_ascii_lowercase();
+    bare(target) == bare(host)
 }
 
 /// Whether the body has another transfer coding than plain `chunked`.
@@ -94,6 +125,38 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Takes out of a request what is about this connection only, but goes on
+/// asking for trailers, because they are passed back.
+pub(crate) fn strip_request(headers: &mut HeaderMap) {
+    let wants_trailers = headers
+        .get_all(TE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"));
+    strip_hop_by_hop(headers);
+    if wants_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+}
+
+/// HTTP/2 may cut cookies into several headers, HTTP/1 may not (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut cookies = headers.get_all(COOKIE).iter();
+    let (Some(_), Some(_)) = (cookies.next(), cookies.next()) else {
+        return;
+    };
+    let crumbs: Vec<&[u8]> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
+}
+
 /// The tenant that the request names in `header`, cut to its longest length.
 pub(crate) fn tenant(headers: &HeaderMap, header: Option<&HeaderName>) -> String {
     let value = header.and_then(|name| headers.get(name));
@@ -113,8 +176,15 @@ pub(crate) fn tenant(headers: &HeaderMap, header: Option<&HeaderName>) -> String
 }
 
 /// Makes the request's head the one that the backend gets. Call it once
-/// [`strip_hop_by_hop`] is done, so that `Connection` can't name what is added here.
-pub(crate) fn prepare(head: &mut request::Parts, client: IpAddr, backend: &str, ids: &RequestIds) {
+/// [`strip_request`] is done, so that `Connection` can't name what is added here.
+pub(crate) fn prepare(
+    head: &mut request::Parts,
+    client: IpAddr,
+    scheme: Scheme,
+    backend: &str,
+    ids: &RequestIds,
+) {
+    join_cookies(&mut head.headers);
     // An absolute target overrides the host header (RFC 9112, section 3.2.2).
     let target = head.uri.authority().map(|authority| authority.as_str());
     let target = target.and_then(|host| HeaderValue::from_str(host).ok());
@@ -129,9 +199,15 @@ pub(crate) fn prepare(head: &mut request::Parts, client: IpAddr, backend: &str, 
     let host = head.headers.get(HOST).cloned();
     let headers = &mut head.headers;
     append_client(headers, client);
-    // Kept if present: this gateway speaks plain HTTP, so whatever ended TLS stands before it and knows better.
-    if !headers.contains_key(FORWARDED_PROTO) {
-        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    match scheme {
+        Scheme::Https => {
+            headers.insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
+        }
+        // Kept if present: whatever ended TLS before this gateway knows better.
+        Scheme::Http if headers.contains_key(FORWARDED_PROTO) => {}
+        Scheme::Http => {
+            headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+        }
     }
     match host {
         Some(host) if !headers.contains_key(FORWARDED_HOST) => {

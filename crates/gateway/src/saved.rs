@@ -59,7 +59,10 @@ impl Saved {
 
     /// Writes each table that comes from the control plane. A task of its own:
     /// a disk that hangs must not keep new routes from being followed.
-    pub(crate) async fn keep(self, mut in_force: watch::Receiver<Option<InForce>>) {
+    pub(crate) async fn keep(
+        self: std::sync::Arc<Self>,
+        mut in_force: watch::Receiver<Option<InForce>>,
+    ) {
         loop {
             let newest = in_force.borrow_and_update().clone();
             if let Some(InForce {

@@ -199,7 +199,7 @@ impl Upstream {
         let io = TokioIo::new(Watched::new(stream, vitals.clone()));
         let (sender, connection) = http1::handshake(io).await.map_err(SendError::Broken)?;
         let driver = tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "a backend's connection ended");
             }
         });

@@ -14,11 +14,12 @@ fn head(lines: &[(&str, &str)]) -> request::Parts {
 
 fn prepared(lines: &[(&str, &str)]) -> request::Parts {
     let mut head = head(lines);
-    strip_hop_by_hop(&mut head.headers);
+    strip_request(&mut head.headers);
     let ids = RequestIds::default();
     prepare(
         &mut head,
         "::ffff:192.0.2.7".parse().unwrap(),
+        Scheme::Http,
         "10.0.0.1:80",
         &ids,
     );
@@ -34,8 +35,7 @@ fn what_is_about_one_connection_goes() {
         ("x-secret", "1"),
         ("content-length", "3"),
         ("keep-alive", "timeout=5"),
-        ("te", "trailers"),
-        ("trailer", "x"),
+        ("te", "deflate"),
         ("upgrade", "websocket"),
         ("proxy-connection", "keep-alive"),
         ("transfer-encoding", "chunked"),
@@ -89,22 +89,89 @@ fn an_absolute_target_overrides_the_host() {
     let mut head = head(&[("host", "other")]);
     head.uri = "http://api.example:81/x?y".parse().unwrap();
     let ids = RequestIds::default();
-    prepare(&mut head, "192.0.2.7".parse().unwrap(), "b:1", &ids);
+    let client = "192.0.2.7".parse().unwrap();
+    prepare(&mut head, client, Scheme::Http, "b:1", &ids);
     assert_eq!(head.uri, "/x?y");
     assert_eq!(head.headers[HOST], "api.example:81");
 }
 
 #[test]
-fn ambiguous_requests_are_refused() {
-    assert_eq!(check(&head(&[("host", "a")])), Ok(()));
-    assert_eq!(check(&head(&[])), Err(Reason::BadRequest));
-    assert_eq!(
-        check(&head(&[("host", "a"), ("host", "b")])),
-        Err(Reason::BadRequest)
+fn ambiguous_hosts_are_refused() {
+    let at = |uri: &str, version: Version, hosts: &[&str]| {
+        let hosts: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
+        let mut head = head(&hosts);
+        head.uri = uri.parse().unwrap();
+        head.version = version;
+        check(&head)
+    };
+    let (old, usual, new) = (Version::HTTP_10, Version::HTTP_11, Version::HTTP_2);
+    let wrong = Err(Reason::Malformed(Flaw::Host));
+    for (uri, version, hosts, expected) in [
+        ("/", usual, &["a"][..], Ok(())),
+        ("/", usual, &["[::1]:80"], Ok(())),
+        ("/", old, &[], Ok(())),
+        ("/", usual, &[], wrong),
+        ("/", usual, &["a", "b"], wrong),
+        ("/", usual, &["a", "a"], wrong),
+        ("/", usual, &["a, b"], wrong),
+        ("/", usual, &["a/b"], wrong),
+        ("/", usual, &["u@b"], wrong),
+        ("http://a/", usual, &["a"], Ok(())),
+        ("http://A:80/", usual, &["a"], Ok(())),
+        ("http://a/", usual, &["b"], wrong),
+        ("http://a/", usual, &["a:81"], wrong),
+        ("http://u@a/", usual, &["u@a"], wrong),
+        ("https://a/", new, &[], Ok(())),
+        ("https://a:443/", new, &["a"], Ok(())),
+        ("https://a/", new, &["b"], wrong),
+        ("/", new, &[], wrong),
+        ("/", new, &["a"], Ok(())),
+    ] {
+        assert_eq!(
+            at(uri, version, hosts),
+            expected,
+            "{uri} {version:?} {hosts:?}"
+        );
+    }
+    let mut connect = head(&[("host", "a")]);
+    connect.method = Method::CONNECT;
+    assert_eq!(check(&connect), Err(Reason::NotSupported));
+}
+
+#[test]
+fn trailers_are_asked_for_on() {
+    let head = prepared(&[
+        ("host", "a"),
+        ("connection", "TE, x-mine"),
+        ("te", "gzip;q=0.5, trailers"),
+        ("x-mine", "1"),
+        ("trailer", "x-sum"),
+    ]);
+    assert_eq!(head.headers[TE], "trailers");
+    assert_eq!(head.headers[CONNECTION], "te");
+    assert_eq!(head.headers["trailer"], "x-sum");
+    assert!(!head.headers.contains_key("x-mine"));
+}
+
+#[test]
+fn crumbs_of_cookies_are_joined() {
+    let head = prepared(&[("host", "a"), ("cookie", "a=1"), ("cookie", "b=2")]);
+    let cookies: Vec<_> = head.headers.get_all(COOKIE).iter().collect();
+    assert_eq!(cookies, ["a=1; b=2"]);
+}
+
+#[test]
+fn who_ends_tls_says_so() {
+    let mut head = head(&[("host", "a"), ("x-forwarded-proto", "http")]);
+    let ids = RequestIds::default();
+    prepare(
+        &mut head,
+        "192.0.2.7".parse().unwrap(),
+        Scheme::Https,
+        "b:1",
+        &ids,
     );
-    let coded = |value| check(&head(&[("host", "a"), ("transfer-encoding", value)]));
-    assert_eq!(coded("chunked"), Ok(()));
-    assert_eq!(coded("gzip, chunked"), Err(Reason::NotSupported));
+    assert_eq!(head.headers["x-forwarded-proto"], "https");
 }
 
 #[test]

@@ -10,9 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::fleet::{
-    Client, Gateway, Host, ask, before, before_with, dead_address, read_head, talk, until,
-};
+use crate::fleet::{Client, Host, ask, before, before_with, dead_address, read_head, talk, until};
 
 const DEADLINE: Duration = Duration::from_millis(300);
 
@@ -189,66 +187,6 @@ async fn too_large_a_body_is_refused_and_no_failure_of_the_bundle() {
     gateway.stop().await;
     assert_eq!(control.total().requests, 1);
     assert_eq!(control.total().failed, 0);
-}
-
-/// What the backend sees of a request that means two things to two readers.
-async fn smuggled(gateway: &Gateway, head: &str) -> String {
-    talk(gateway.address, head).await
-}
-
-#[tokio::test]
-async fn no_request_hides_in_another() {
-    let heads = Arc::new(AtomicUsize::new(0));
-    let counter = heads.clone();
-    let app = Router::new().fallback(move |body: axum::body::Bytes| {
-        counter.fetch_add(1, Ordering::Relaxed);
-        async move { body }
-    });
-    let host = Host::serve(app).await;
-    let (_control, gateway) = before(&[host.address]).await;
-    let refused = [
-        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello!",
-        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: +5\r\n\r\nhello",
-        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
-        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding : chunked\r\n\r\n0\r\n\r\n",
-        "GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\nconnection: close\r\n\r\n",
-        "GET / HTTP/1.1\r\nconnection: close\r\n\r\n",
-        "GET / HTTP/1.1\r\nhost: a\r\n folded: x\r\n\r\n",
-    ];
-    for head in refused {
-        let answer = smuggled(&gateway, head).await;
-        assert!(
-            answer.starts_with("HTTP/1.1 400"),
-            "{head:?} gave {answer:?}"
-        );
-    }
-    let coded = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n";
-    let answer = smuggled(&gateway, coded).await;
-    assert!(answer.starts_with("HTTP/1.1 501"), "{answer:?}");
-    assert_eq!(
-        heads.load(Ordering::Relaxed),
-        0,
-        "none of them reached a backend"
-    );
-    // Both lengths: read by its chunks alone, passed on with one length, and
-    // the connection closed, so what follows is nobody's request.
-    for pair in [
-        "content-length: 4\r\ntransfer-encoding: chunked",
-        "transfer-encoding: chunked\r\ncontent-length: 4",
-    ] {
-        heads.store(0, Ordering::Relaxed);
-        let head = format!(
-            "POST / HTTP/1.1\r\nhost: a\r\n{pair}\r\n\r\n2\r\nhi\r\n0\r\n\r\nGET /hidden HTTP/1.1\r\nhost: a\r\n\r\n"
-        );
-        let answer = smuggled(&gateway, &head).await;
-        assert!(
-            answer.starts_with("HTTP/1.1 200") && answer.ends_with("hi"),
-            "{answer:?}"
-        );
-        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer:?}");
-        assert_eq!(heads.load(Ordering::Relaxed), 1);
-    }
-    gateway.stop().await;
 }
 
 #[tokio::test]

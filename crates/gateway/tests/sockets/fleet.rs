@@ -96,6 +96,8 @@ pub(crate) struct Known {
     /// Seconds that came again.
     pub(crate) repeats: usize,
     epoch: Option<u64>,
+    /// Runs of the gateway that another has taken over from.
+    ended: Vec<u64>,
 }
 
 pub(crate) struct Control {
@@ -237,7 +239,20 @@ async fn counts(
         return (StatusCode::BAD_REQUEST, Json(problem)).into_response();
     }
     let mut known = control.known.lock().unwrap();
-    let send_all = known.epoch.replace(request.epoch_ms) != Some(request.epoch_ms);
+    let through = request.ticks.last().map_or(0, |tick| tick.seq);
+    if known.ended.contains(&request.epoch_ms) {
+        let answer = CountsAnswer {
+            send_all: false,
+            ticks_through: through,
+        };
+        return Json(answer).into_response();
+    }
+    let before = known.epoch.replace(request.epoch_ms);
+    let send_all = before != Some(request.epoch_ms);
+    if let (true, Some(before)) = (send_all, before) {
+        known.ended.push(before);
+        known.seconds.clear();
+    }
     known.posts += 1;
     known.rows_max = known.rows_max.max(request.rows.len());
     for row in request.rows {
@@ -249,7 +264,7 @@ async fn counts(
     }
     let ticks_through = match control.acknowledges_none.load(Ordering::Relaxed) {
         true => 0,
-        false => request.ticks.last().map_or(0, |tick| tick.seq),
+        false => through,
     };
     for tick in request.ticks {
         match known.seconds.entry(tick.seq) {
@@ -336,6 +351,8 @@ pub(crate) async fn read_head(stream: &mut TcpStream) -> Option<String> {
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
+    /// Where TLS is spoken, if it is.
+    pub(crate) secured: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     running: JoinHandle<Result<(), GatewayError>>,
 }
@@ -364,6 +381,7 @@ impl Gateway {
         Gateway {
             address: started.services[&service()],
             admin: started.admin.unwrap(),
+            secured: started.tls.get(&service()).copied(),
             stop,
             running,
         }

@@ -5,7 +5,13 @@
 mod counting;
 mod failing;
 mod fleet;
+mod http2;
 mod lifecycle;
 mod passing;
+mod restart;
 mod routing;
 mod seconds;
+mod slow;
+mod smuggling;
+mod tls;
+mod tunnels;

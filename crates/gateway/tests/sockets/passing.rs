@@ -78,7 +78,7 @@ async fn heads_pass_without_what_is_about_one_connection() {
         ),
         ("connection", "x-mine"),
         ("x-mine", "1"),
-        ("te", "trailers"),
+        ("te", "gzip"),
         ("upgrade", "websocket"),
     ];
     let answer = ask(gateway.address, "GET", "/heads?a=b", &sent, "").await;

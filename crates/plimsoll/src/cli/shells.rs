@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use jiff::SignedDuration;
 use model::{Digest, EnvironmentName, GatewayName, ServiceName};
 
 #[derive(Debug, Args)]
@@ -25,7 +26,7 @@ pub(crate) struct ServerArgs {
     pub(crate) tls_key: Option<PathBuf>,
     /// Requests in flight get so long when the server is told to stop
     #[arg(long, default_value = "5s", value_name = "TIME")]
-    pub(crate) drain: jiff::SignedDuration,
+    pub(crate) drain: SignedDuration,
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }
@@ -108,19 +109,69 @@ pub(crate) struct GatewayArgs {
     #[arg(long)]
     pub(crate) environment: EnvironmentName,
     /// A service and where to listen for it; may be given more than once
-    #[arg(long, required = true, value_parser = serve, value_name = "SERVICE=ADDRESS")]
+    #[arg(long, required_unless_present = "serve_tls", value_parser = serve, value_name = "SERVICE=ADDRESS")]
     pub(crate) serve: Vec<(ServiceName, SocketAddr)>,
+    /// The same with TLS
+    #[arg(long, requires_all = ["tls_cert", "tls_key"], value_parser = serve, value_name = "SERVICE=ADDRESS")]
+    pub(crate) serve_tls: Vec<(ServiceName, SocketAddr)>,
+    /// Certificate chain in PEM; taken anew when it changes, and at SIGHUP
+    #[arg(long, requires = "tls_key", value_name = "FILE")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Its private key in PEM
+    #[arg(long, requires = "tls_cert", value_name = "FILE")]
+    pub(crate) tls_key: Option<PathBuf>,
     /// Health, metrics and routes for operators; keep it on loopback
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) admin: Option<SocketAddr>,
     /// The last good routing is kept here, to serve on without the control plane
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
-    /// A request that takes longer is answered with 504
-    #[arg(long, default_value = "10s", value_name = "TIME")]
-    pub(crate) deadline: jiff::SignedDuration,
+    /// Say all that is wrong with these settings, files and ports, then end
+    #[arg(long)]
+    pub(crate) check: bool,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
     #[command(flatten)]
     pub(crate) log: LogArgs,
+}
+
+/// Their meaning and reasons: docs/gateway.md.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct LimitArgs {
+    /// A request that takes longer is answered with 504
+    #[arg(long, default_value = "10s", value_name = "TIME")]
+    pub(crate) deadline: SignedDuration,
+    /// A request's head that takes longer is answered with 408
+    #[arg(long, default_value = "10s", value_name = "TIME")]
+    pub(crate) head_deadline: SignedDuration,
+    /// A body that comes more slowly is answered with 408; 0 for none
+    #[arg(long, default_value_t = 240, value_name = "BYTES/S")]
+    pub(crate) body_rate: u64,
+    /// A larger body is answered with 413
+    #[arg(long, default_value_t = 10 << 20, value_name = "BYTES")]
+    pub(crate) body_max: u64,
+    /// A larger head is answered with 431
+    #[arg(long, default_value_t = 64 << 10, value_name = "BYTES")]
+    pub(crate) head_max: usize,
+    /// Clients' connections at once; more are answered with 503
+    #[arg(long, default_value_t = 10_000, value_name = "NUMBER")]
+    pub(crate) connections: usize,
+    /// Requests at once over one HTTP/2 connection
+    #[arg(long, default_value_t = 100, value_name = "NUMBER")]
+    pub(crate) streams: u32,
+    /// A connection without a request is closed after this long
+    #[arg(long, default_value = "75s", value_name = "TIME")]
+    pub(crate) idle: SignedDuration,
+    /// A protocol that clients may switch to; may be given more than once
+    #[arg(long, default_value = "websocket", value_name = "PROTOCOL")]
+    pub(crate) upgrade: Vec<String>,
+    /// A switched connection that is silent for this long is closed
+    #[arg(long, default_value = "5min", value_name = "TIME")]
+    pub(crate) upgrade_idle: SignedDuration,
+    /// Requests in flight get so long when the gateway is told to stop
+    #[arg(long, default_value = "10s", value_name = "TIME")]
+    pub(crate) drain: SignedDuration,
 }
 
 fn serve(text: &str) -> Result<(ServiceName, SocketAddr), String> {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use gateway::GatewayConfig;
+use gateway::{GatewayConfig, Limits, TlsFiles};
 use server::ServerConfig;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -79,23 +79,75 @@ pub(crate) async fn server(args: ServerArgs) -> Result<ExitCode, Failure> {
 
 pub(crate) async fn gateway(args: GatewayArgs, ask: &Ask) -> Result<ExitCode, Failure> {
     start_logs(&args.log)?;
-    let mut config = GatewayConfig::new(ask.url.clone(), args.name, args.environment);
-    config.token = connect::token(ask)?;
-    config.ca = ask.ca();
-    config.listeners = args.serve.into_iter().collect();
-    config.admin = args.admin;
-    config.state_dir = args.state;
-    config.limits.request_deadline = Duration::try_from(args.deadline).unwrap_or_default();
+    let (is_check, config) = (args.check, gateway_config(args, ask)?);
+    if is_check {
+        return check_gateway(&config);
+    }
     let started = |started: gateway::Started| {
         for (service, address) in &started.services {
             println!("serving {service} on http://{address}");
+        }
+        for (service, address) in &started.tls {
+            println!("serving {service} on https://{address}");
         }
         if let Some(address) = started.admin {
             println!("operators on http://{address}");
         }
     };
+    let reload = config.reload.clone();
+    let mut hang_up = signal(SignalKind::hangup()).map_err(Failure::caused)?;
+    tokio::spawn(async move {
+        while hang_up.recv().await.is_some() {
+            tracing::info!("told to look at the certificate");
+            reload.notify_one();
+        }
+    });
     gateway::run(config, stop_signal()?, started)
         .await
         .map_err(Failure::caused)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn gateway_config(args: GatewayArgs, ask: &Ask) -> Result<GatewayConfig, Failure> {
+    let span = |span| Duration::try_from(span).unwrap_or_default();
+    let mut config = GatewayConfig::new(ask.url.clone(), args.name, args.environment);
+    config.token = connect::token(ask)?;
+    config.ca = ask.ca();
+    config.listeners = args.serve.into_iter().collect();
+    config.tls_listeners = args.serve_tls.into_iter().collect();
+    config.tls = args
+        .tls_cert
+        .zip(args.tls_key)
+        .map(|(certificates, key)| TlsFiles { certificates, key });
+    config.admin = args.admin;
+    config.state_dir = args.state;
+    config.upgrades = args.limits.upgrade;
+    config.limits = Limits {
+        request_deadline: span(args.limits.deadline),
+        head_deadline: span(args.limits.head_deadline),
+        body_rate_min: args.limits.body_rate,
+        body_bytes_max: args.limits.body_max,
+        header_bytes_max: args.limits.head_max,
+        connections_max: args.limits.connections,
+        streams_max: args.limits.streams,
+        client_idle: span(args.limits.idle),
+        tunnel_idle: span(args.limits.upgrade_idle),
+        drain: span(args.limits.drain),
+        ..Limits::default()
+    };
+    Ok(config)
+}
+
+/// Each problem is a line on standard error.
+fn check_gateway(config: &GatewayConfig) -> Result<ExitCode, Failure> {
+    let problems = gateway::check(config);
+    if problems.is_empty() {
+        println!("nothing is wrong with it");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let lines: Vec<String> = problems
+        .into_iter()
+        .map(|problem| Failure::caused(problem).words().to_owned())
+        .collect();
+    Err(Failure::broken(lines.join("\n")))
 }

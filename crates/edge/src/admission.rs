@@ -8,8 +8,10 @@
 //! nothing is left behind that a backend would do for nobody.
 //!
 //! Who has no slot waits for a moment, tenants in turn, or is refused with the
-//! reason. See [`queue`], [`stall`], [`limit`], [`estimate`], [`eject`],
-//! [`retry`] and [`ramp`] for the rules.
+//! reason. Each rule has a file of its name: `limit`, `estimate`, `queue`,
+//! `stall`, `eject`, `retry`, `ramp`. Their first parameters come from
+//! measurements of proxies under overload and with hanging backends; what they
+//! reach is in `tests::tables`.
 //!
 //! Invariant: an offered request is sent, refused, cancelled or waiting, never
 //! two of them; a backend that is full, stalled or ejected is sent nothing.
@@ -46,6 +48,10 @@ pub use words::{
     Action, BackendKey, BackendSpec, Decision, Offer, Outcome, PoolKey, Priority, Refused,
     RequestId, Sent, Settings, Slot, Tenant, Why,
 };
+
+/// Seconds over which those come back for whom there is no pool: a change of
+/// routes takes less.
+const UNROUTED_FOR: u64 = 10;
 
 /// The admission to one service. `now` is any clock that doesn't go back, always
 /// the same one.
@@ -114,8 +120,11 @@ impl Admission {
         }
     }
 
-    /// The backend is done with a slot, in time or late. What it was dropped for
-    /// (a restart) changes nothing any more.
+    /// The backend is done with a slot, in time or late. Nothing happens if the
+    /// slot was dropped with a restart or a removal.
+    ///
+    /// An answer that is meant to last (an upgrade, a stream of events) ends its
+    /// slot with its head: the worker model doesn't fit it.
     pub fn ended(&mut self, slot: Slot, outcome: Outcome, now: Duration) {
         if let Some(held) = self.settle(slot, outcome, now) {
             match held.stage {
@@ -166,7 +175,9 @@ impl Admission {
 
     /// The client was told that there is no answer, or left. The slot stays
     /// held: the backend may still be working on it, and
-    /// [`ended`](Admission::ended) is to follow.
+    /// [`ended`](Admission::ended) is to follow. So the connection must be kept,
+    /// with keep-alive probes by which the end of its host is seen: a host that
+    /// is gone without a word, under the same epoch, would stay stalled.
     pub fn abandoned(&mut self, slot: Slot, now: Duration) {
         let Some(held) = self.slots.get_mut(slot) else {
             return self.due(now);
@@ -320,11 +331,9 @@ impl Admission {
         let pool = self.pools.get_mut(&key)?;
         let backend_key = *pool.members.get(leaf)?;
         let backend = self.backends.get_mut(&backend_key)?;
+        debug_assert_ne!(backend.load(), pick::CLOSED, "it takes no request");
         self.sends += 1;
         backend.used = self.sends;
-        if backend.in_flight == 0 {
-            backend.stall.busy(now);
-        }
         backend.in_flight += 1;
         pool.hold(entry.flow);
         let slot = self.slots.put(Held {
@@ -403,8 +412,10 @@ impl Admission {
 
     fn refused(&mut self, key: PoolKey, request: RequestId, why: Why, now: Duration) -> Refused {
         self.totals.refused[why.place()] += 1;
-        let pool = self.pools.get_mut(&key);
-        let retry_after = pool.map_or(Duration::from_secs(1), |it| it.retry_after(request, now));
+        let retry_after = match self.pools.get_mut(&key) {
+            Some(pool) => pool.retry_after(request, now),
+            None => pool::spread(request, UNROUTED_FOR),
+        };
         Refused { why, retry_after }
     }
 }

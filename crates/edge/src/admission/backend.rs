@@ -99,6 +99,7 @@ impl Backend {
         );
         let full = self.is_full();
         self.estimate.full(full, now);
+        self.stall.full(full, now);
         let recovered = !full && self.stall.end(now);
         self.share = if self.is_ejected() || self.is_stalled() || self.removed {
             Share::default()
@@ -140,7 +141,7 @@ impl Backend {
         self.spec.epoch = epoch;
         self.cold = true;
         self.stall.end(now);
-        self.stall.busy(now);
+        self.stall.full(false, now);
         self.outlier.readmit(now);
         self.estimate.spoil();
         self.drop_dead()

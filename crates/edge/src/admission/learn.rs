@@ -33,8 +33,9 @@ impl Admission {
                     let rtt = now.saturating_sub(held.sent_at);
                     backend.estimate.answered(rtt, now);
                 }
+                let pool = backend.spec.pool;
                 if was_stalled {
-                    self.recount(held.pool, now);
+                    self.recount(pool, now);
                 }
                 self.lose(key, now);
             }
@@ -104,18 +105,22 @@ impl Admission {
         let Some(pool) = self.pools.get_mut(&pool_key) else {
             return;
         };
+        let failing = backend.outlier.is_failing();
         let wanted = backend.outlier.note(good, now);
+        // Looking at all members costs time, so only when one of them changed.
+        let mut changed = backend.outlier.is_failing() && !failing;
         let calm = !backend.is_full() && pool.queue.is_empty();
         pool.ramp.ended(good, calm, now);
         if wanted && !backend.removed && pool.ejected < pool.ejected_max() {
             backend.outlier.eject(now);
             let until = backend.outlier.until();
+            changed = true;
             self.refresh(key, now);
             if let Some(until) = until {
                 self.arm(key, until);
             }
         }
-        if !good {
+        if changed {
             self.recount(pool_key, now);
         }
     }

@@ -28,7 +28,7 @@ impl Admission {
         }
         let removed: Vec<BackendKey> = self.backends.keys().copied().collect();
         for key in removed.into_iter().filter(|key| !listed.contains(key)) {
-            self.remove(key);
+            self.remove(key, now);
         }
         for key in pools.keys() {
             self.pools.entry(*key).or_insert_with(|| Pool::new(now));
@@ -54,7 +54,7 @@ impl Admission {
         }
     }
 
-    fn remove(&mut self, key: BackendKey) {
+    fn remove(&mut self, key: BackendKey, now: Duration) {
         let Some(backend) = self.backends.get_mut(&key) else {
             return;
         };
@@ -64,6 +64,7 @@ impl Admission {
             self.alarms.remove(&(at, key));
         }
         self.drop_slots(&dead);
+        self.refresh(key, now);
         if self.backends.get(&key).is_some_and(|it| it.in_flight == 0) {
             self.backends.remove(&key);
         }
@@ -127,8 +128,8 @@ impl Admission {
             pool.place(backend);
         }
         let quiet = backend.stall.at(backend.estimate.mean());
-        if backend.is_full() && !backend.is_stalled() {
-            self.arm(key, quiet);
+        if let Some(at) = quiet.filter(|_| !backend.is_stalled()) {
+            self.arm(key, at);
         }
         if recovered {
             self.recount(pool_key, now);
@@ -156,11 +157,13 @@ impl Admission {
         };
         backend.alarm = None;
         let pool = backend.spec.pool;
-        if backend.outlier.until().is_some_and(|until| until <= now) {
+        let readmitted = backend.outlier.until().is_some_and(|until| until <= now);
+        if readmitted {
             backend.outlier.readmit(now);
         }
         let quiet = backend.stall.at(backend.estimate.mean());
-        if backend.is_full() && quiet <= now {
+        let stalls = !backend.is_stalled() && quiet.is_some_and(|at| at <= now);
+        if stalls {
             backend.stall.begin(now);
             backend.estimate.spoil();
         }
@@ -169,8 +172,10 @@ impl Admission {
         if let Some(until) = until {
             self.arm(key, until);
         }
-        self.recount(pool, now);
-        self.pump(pool, now);
+        if readmitted || stalls {
+            self.recount(pool, now);
+            self.pump(pool, now);
+        }
     }
 
     /// Sees what a pool's members are like together, and who can't wait any more.

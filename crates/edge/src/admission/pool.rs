@@ -116,6 +116,12 @@ impl Pool {
         self.in_flight -= 1;
     }
 
+    /// Slots that are counted for some tenant.
+    #[cfg(test)]
+    pub(super) fn held_by_tenants(&self) -> u32 {
+        self.cells.iter().sum()
+    }
+
     /// How long a request that comes now may wait.
     pub(super) fn wait_for(&self, queue_for: Duration, left: Duration) -> Duration {
         let base = self.base();
@@ -186,8 +192,7 @@ impl Pool {
         let returning = self.wave.saturating_add(self.queue.len() as u64);
         // Capacity is for a thousand seconds.
         let spread = returning.saturating_mul(4_000) / self.capacity.max(1);
-        let spread = spread.clamp(1, RETRY_AFTER_MAX);
-        Duration::from_secs(1 + mixed(request.0) % spread)
+        self::spread(request, spread.clamp(1, RETRY_AFTER_MAX))
     }
 
     /// Time to answer when nothing waits.
@@ -197,10 +202,11 @@ impl Pool {
     }
 }
 
-/// The finaliser of `SplitMix64`: neighbours become far apart.
-fn mixed(number: u64) -> u64 {
-    let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+/// Whole seconds of `1..=over`. By the finaliser of `SplitMix64`, which takes
+/// neighbouring numbers far apart.
+pub(super) fn spread(request: RequestId, over: u64) -> Duration {
+    let mut mixed = request.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
+    Duration::from_secs(1 + (mixed ^ (mixed >> 31)) % over.max(1))
 }

@@ -20,17 +20,21 @@ const QUIET_UNKNOWN: Duration = Duration::from_secs(1);
 /// One backend's silence.
 #[derive(Debug, Default)]
 pub(super) struct Stall {
-    /// It has had something to do since then.
-    busy_since: Duration,
+    /// Since when all its slots have been taken.
+    full_since: Option<Duration>,
     answered_at: Duration,
     since: Option<Duration>,
     ended_at: Duration,
 }
 
 impl Stall {
-    /// It has something to do, after having had nothing.
-    pub(super) fn busy(&mut self, now: Duration) {
-        self.busy_since = now;
+    /// Whether all its slots are taken from `now` on.
+    pub(super) fn full(&mut self, full: bool, now: Duration) {
+        if !full {
+            self.full_since = None;
+        } else if self.full_since.is_none() {
+            self.full_since = Some(now);
+        }
     }
 
     pub(super) fn answered(&mut self, now: Duration) {
@@ -38,10 +42,12 @@ impl Stall {
         self.end(now);
     }
 
-    /// When it is stalled, if it stays full and silent.
-    pub(super) fn at(&self, mean: Option<Duration>) -> Duration {
+    /// When it is stalled, if it is full and stays full and silent. What filled
+    /// it has the whole time too: one that had nothing to do was silent before.
+    pub(super) fn at(&self, mean: Option<Duration>) -> Option<Duration> {
         let quiet = mean.map_or(QUIET_UNKNOWN, |mean| (mean * QUIET_MEANS).max(QUIET_MIN));
-        self.busy_since.max(self.answered_at) + quiet
+        let full_since = self.full_since?;
+        Some(full_since.max(self.answered_at) + quiet)
     }
 
     pub(super) fn begin(&mut self, now: Duration) {
@@ -75,13 +81,15 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn silence_is_measured_from_the_last_answer_or_from_the_first_request() {
+    fn silence_is_measured_from_the_last_answer_or_from_when_it_was_full() {
         let mut stall = Stall::default();
-        stall.busy(MS * 500);
-        assert_eq!(stall.at(None), MS * 1500);
-        assert_eq!(stall.at(Some(MS * 5)), MS * 600);
+        assert_eq!(stall.at(None), None);
+        stall.full(true, MS * 500);
+        stall.full(true, MS * 505);
+        assert_eq!(stall.at(None), Some(MS * 1500));
+        assert_eq!(stall.at(Some(MS * 5)), Some(MS * 600));
         stall.answered(MS * 510);
-        assert_eq!(stall.at(Some(MS * 20)), MS * 670);
+        assert_eq!(stall.at(Some(MS * 20)), Some(MS * 670));
         stall.begin(MS * 670);
         stall.begin(MS * 700);
         assert_eq!(stall.since(), Some(MS * 670));
@@ -89,5 +97,7 @@ mod tests {
         stall.answered(MS * 1000);
         assert_eq!(stall.since(), None);
         assert!(stall.spans(MS * 900) && !stall.spans(MS * 1000));
+        stall.full(false, MS * 1000);
+        assert_eq!(stall.at(None), None);
     }
 }

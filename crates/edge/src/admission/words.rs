@@ -201,7 +201,8 @@ pub struct BackendSpec {
     pub key: BackendKey,
     /// Whose requests it answers.
     pub pool: PoolKey,
-    /// How many requests at once the backend says that it takes.
+    /// How many requests at once the backend says that it takes. With no more
+    /// than it has workers, each idles for a round trip after a request.
     pub declared: Option<u32>,
     /// How many it is configured to be given; see [`limit_for_workers`](super::limit_for_workers).
     pub configured: Option<u32>,

@@ -337,8 +337,6 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
     #[test]
     fn the_laws_hold(steps in prop::collection::vec(step(), 1..120)) {
         let mut world = World::new();
@@ -356,6 +354,8 @@ proptest! {
         let view = world.admission.view();
         prop_assert!(view.backends.iter().all(|it| it.in_flight == 0 && !it.removed));
         prop_assert!(world.waiting.is_empty());
+        let mut pools = world.admission.pools.values();
+        prop_assert!(pools.all(|it| it.held_by_tenants() == 0 && it.in_flight == 0));
     }
 
     /// Whatever the others do: with its request waiting as each slot gets free,

@@ -1,5 +1,6 @@
 //! One rule at a time.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::Bucket;
@@ -25,8 +26,9 @@ fn service(specs: &[BackendSpec]) -> Admission {
     admission
 }
 
-fn offer(request: u64, now: Duration) -> Offer {
-    let service = "api".parse().unwrap();
+pub(super) fn offer(request: u64, now: Duration) -> Offer {
+    static BUCKET: OnceLock<Bucket> = OnceLock::new();
+    let bucket = BUCKET.get_or_init(|| Bucket::of(&"api".parse().unwrap(), "acme"));
     Offer {
         request: RequestId(request),
         pool: POOL,
@@ -34,7 +36,7 @@ fn offer(request: u64, now: Duration) -> Offer {
             hash: request,
             known: true,
         },
-        bucket: Bucket::of(&service, &format!("tenant-{request}")),
+        bucket: *bucket,
         priority: Priority::Normal,
         deadline: now + S,
     }
@@ -48,8 +50,18 @@ fn sent(decision: Decision) -> Sent {
     }
 }
 
-fn send(admission: &mut Admission, request: u64, now: Duration) -> Sent {
+pub(super) fn send(admission: &mut Admission, request: u64, now: Duration) -> Sent {
     sent(admission.offer(offer(request, now), now))
+}
+
+/// Backends of ten slots each, with so many requests.
+pub(super) fn loaded(backends: u64, in_flight: u64) -> (Admission, Vec<Sent>) {
+    let specs: Vec<BackendSpec> = (0..backends).map(|key| spec(key, 10)).collect();
+    let mut admission = service(&specs);
+    let held = (0..in_flight)
+        .map(|n| send(&mut admission, n, MS))
+        .collect();
+    (admission, held)
 }
 
 fn why(decision: Decision) -> Option<Why> {
@@ -320,4 +332,85 @@ fn who_left_leaves_the_queue() {
     admission.ended(first.slot, Outcome::Ok, MS * 3);
     assert_eq!(actions(&mut admission), []);
     assert_eq!(admission.wake_at().filter(|at| *at <= MS * 110), None);
+}
+
+#[test]
+fn timeouts_count_against_a_backend_and_leaving_clients_do_not() {
+    for (after, ejected) in [(S, true), (MS * 500, false)] {
+        let mut admission = service(&[spec(1, 9), spec(2, 9)]);
+        let sent: Vec<Sent> = (0..12).map(|n| send(&mut admission, n, MS)).collect();
+        for sent in &sent {
+            if sent.backend == BackendKey(1) {
+                admission.abandoned(sent.slot, MS + after);
+            } else {
+                admission.ended(sent.slot, Outcome::Ok, MS * 3);
+            }
+        }
+        let view = admission.view();
+        assert_eq!(view.backends[0].ejected_until.is_some(), ejected);
+        assert_eq!(view.backends[1].ejected_until, None);
+    }
+}
+
+#[test]
+fn a_tenant_has_no_more_than_half_of_the_slots_while_another_waits() {
+    let mut admission = service(&[spec(1, 4)]);
+    let of = |request: u64, tenant: u64| Offer {
+        tenant: Tenant {
+            hash: tenant,
+            known: true,
+        },
+        ..offer(request, MS)
+    };
+    // Alone it may have all.
+    let held: Vec<Sent> = (0..4)
+        .map(|n| sent(admission.offer(of(n, 1), MS)))
+        .collect();
+    for n in [4, 5, 6] {
+        admission.offer(of(n, 1), MS);
+    }
+    admission.offer(of(7, 2), MS);
+    admission.offer(of(8, 2), MS);
+    let mut order = Vec::new();
+    for sent in &held {
+        admission.ended(sent.slot, Outcome::Ok, MS * 2);
+        for action in actions(&mut admission) {
+            if let Action::Send { request, .. } = action {
+                order.push(request.0);
+            }
+        }
+    }
+    // Three of its four are there still, then two, then the other waits no more.
+    assert_eq!(order, [7, 8, 4, 5]);
+}
+
+#[test]
+fn a_backend_that_had_nothing_to_do_is_not_stalled_by_its_next_request() {
+    let mut admission = service(&[spec(1, 2)]);
+    let now = warm(&mut admission, Duration::ZERO);
+    let hung = send(&mut admission, 1, now);
+    admission.abandoned(hung.slot, now + S);
+    // Full with this one, and silent for a minute, because nobody has asked.
+    let now = now + S * 60;
+    let second = send(&mut admission, 2, now);
+    let waits = admission.offer(offer(3, now), now);
+    assert!(matches!(waits, Decision::Queued { .. }));
+    assert!(!admission.view().pools[0].stalled);
+    admission.ended(second.slot, Outcome::Ok, now + MS * 20);
+    assert!(matches!(actions(&mut admission)[..], [Action::Send { .. }]));
+}
+
+#[test]
+fn a_removed_backend_is_no_longer_stalled() {
+    let mut admission = service(&[spec(1, 2)]);
+    let now = warm(&mut admission, Duration::ZERO);
+    let hung = send(&mut admission, 1, now);
+    send(&mut admission, 2, now);
+    admission.abandoned(hung.slot, now + MS * 10);
+    admission.due(now + S);
+    assert!(admission.view().backends[0].stalled.is_some());
+    admission.set_backends(&[], now + S);
+    let backend = &admission.view().backends[0];
+    assert!(backend.removed && backend.stalled.is_none());
+    assert_eq!((backend.in_flight, backend.hung), (1, 0));
 }

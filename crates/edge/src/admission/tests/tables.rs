@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use super::sim::{Client, Known, MS, Plan, S, SERVICE, Times, run};
-use crate::admission::{LimitSource, Totals, Why};
+use super::stories;
+use crate::admission::{Action, Decision, LimitSource, Outcome, Totals, Why};
 
 /// Of eight workers at 20 ms.
 const CAPACITY: f64 = 400.0;
@@ -334,4 +335,89 @@ fn tables() {
             }
         }
     }
+    println!(
+        "(f) two gateways      2x: goodput/capacity, p99 ok, backlog; all hang: last not served, dead"
+    );
+    for known in known {
+        let two = |plan| {
+            run(Plan {
+                gateways: 2,
+                ..plan
+            })
+        };
+        let busy = two(steady(known, 2.0, 1));
+        let hung = two(hang(known, 8, false, 1));
+        println!(
+            "{known:?}: {:.3} {:?} {}; {:?} {}",
+            busy.goodput(S * 3, S * 10) / CAPACITY,
+            busy.p99(false, S * 3, S * 10),
+            busy.backlog,
+            hung.recovered(S * 13, S * 18),
+            hung.dead,
+        );
+    }
+    println!("(g) workers           2x: goodput/capacity, p99 ok, limit");
+    for known in known {
+        for workers in [1_u32, 4, 32, 128] {
+            let capacity = f64::from(workers) * 50.0;
+            let load = [
+                (START, capacity * 0.5),
+                (S * 4, capacity * 2.0),
+                (S * 24, 0.0),
+            ];
+            let sim = run(Plan {
+                backends: vec![workers as usize],
+                ..Plan::new(known, &load)
+            });
+            println!(
+                "{known:?} {workers}: {:.3} {:?} {}",
+                sim.goodput(S * 6, S * 24) / capacity,
+                sim.p99(false, S * 6, S * 24),
+                sim.view().backends[0].limit,
+            );
+        }
+    }
+}
+
+#[test]
+#[ignore = "prints what a request costs; a figure of this machine"]
+fn price() {
+    const REQUESTS: u32 = 1_000_000;
+    for (backends, in_flight) in [(1, 5), (3, 20), (100, 500)] {
+        let (mut admission, mut held) = stories::loaded(backends, in_flight);
+        let began = std::time::Instant::now();
+        for n in 0..REQUESTS {
+            let now = S + MS / 10 * n;
+            let place = n as usize % held.len();
+            admission.ended(held[place].slot, Outcome::Ok, now);
+            held[place] = stories::send(&mut admission, 10_000 + u64::from(n), now);
+        }
+        let each = began.elapsed() / REQUESTS;
+        println!("{backends} backends, {in_flight} in flight: {each:?} for offer and end");
+    }
+    // Ten offers for each answer: most are refused, or push others out.
+    let (mut admission, mut held) = stories::loaded(1, 10);
+    let began = std::time::Instant::now();
+    for n in 0..REQUESTS {
+        let now = S + MS / 4 * n;
+        if n % 10 == 0
+            && let Some(sent) = held.pop()
+        {
+            admission.ended(sent.slot, Outcome::Ok, now);
+        }
+        let offer = stories::offer(10_000 + u64::from(n), now);
+        if let Decision::Send(sent) = admission.offer(offer, now) {
+            held.push(sent);
+        }
+        while let Some(action) = admission.next_action() {
+            if let Action::Send { sent, .. } = action {
+                held.push(sent);
+            }
+        }
+    }
+    println!(
+        "ten times overload: {:?} for an offer",
+        began.elapsed() / REQUESTS
+    );
+    println!("{:?}", admission.view().totals);
 }

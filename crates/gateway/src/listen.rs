@@ -32,8 +32,8 @@ const REFUSED_WITHIN: Duration = Duration::from_secs(1);
 const BACKLOG: u32 = 1024;
 /// A handshake that had begun when the signal came gets this long to end. Whoever
 /// begins one meanwhile is not heard, tries again after a second, and meets the
-/// next process; so this is well under a second.
-const HANDSHAKES_WITHIN: Duration = Duration::from_millis(300);
+/// next process. So it is no longer than a way across a continent and back.
+const HANDSHAKES_WITHIN: Duration = Duration::from_millis(100);
 
 /// A port that is this process's, but at which nobody is heard yet.
 #[derive(Debug)]
@@ -113,6 +113,7 @@ impl Listener {
             service: Arc::new(self.service),
             serving,
             connections: JoinSet::new(),
+            closed: watch::Sender::new(false),
         };
         // A starter that is gone can't ask to stop, so its end is taken for the wish.
         tokio::select! {
@@ -122,6 +123,8 @@ impl Listener {
         }
         let drained = async {
             door.accept_last(self.tcp).await;
+            // Not before: whoever is told to go comes again at once, and shall meet the next process.
+            door.closed.send_replace(true);
             while door.connections.join_next().await.is_some() {}
         };
         if tokio::time::timeout(drain, drained).await.is_err() {
@@ -135,6 +138,8 @@ struct Door {
     service: Arc<ServiceName>,
     serving: Serving,
     connections: JoinSet<()>,
+    /// Turns true when the port is closed; then connections are told to end.
+    closed: watch::Sender<bool>,
 }
 
 impl Door {
@@ -157,7 +162,7 @@ impl Door {
             front,
             board,
             tls,
-            stop,
+            stop: _,
         } = self.serving.clone();
         let Ok(place) = front.places.clone().try_acquire_owned() else {
             front.ledger.refuse_connection();
@@ -180,7 +185,7 @@ impl Door {
             },
             front,
             reader: Reader::new(board),
-            stop,
+            stop: self.closed.subscribe(),
         };
         self.connections.spawn(async move {
             let _place = place;

@@ -1,8 +1,7 @@
 //! One gateway as a pure machine: which backend answers a request, and what is
 //! counted of it. No sockets, no clock: `now` is handed in.
 //!
-//! - [`Router`] splits one service's tenants over its pools by a stable hash,
-//!   and takes the pool's backends in turn.
+//! - [`Router`] splits one service's tenants over its pools by a stable hash.
 //! - [`Counts`] keeps totals by bundle and tenant, and knows which of them the
 //!   control plane has not acknowledged yet.
 //! - [`Ticks`] counts the same requests second by second, by host, class of
@@ -24,5 +23,5 @@ pub use classes::{Class, Classes};
 pub use counts::{
     Batch, Counts, OTHER_TENANTS, Outcome, ROWS_MAX, RowTotals, TENANTS_PER_BUNDLE_MAX, Tally,
 };
-pub use router::{Choice, FAILURES_TO_SKIP, Label, NoBackend, Place, Router, SKIPPED_FOR, Spot};
+pub use router::{Choice, Label, NoBackend, Place, Router, Spot};
 pub use ticks::{CELLS_QUEUED_MAX, HOST_CELLS_MAX, POST_CELLS_MAX, Second, Ticks};

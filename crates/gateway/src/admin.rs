@@ -1,5 +1,6 @@
 //! Pages for operators: health, metrics, routes. Loopback only.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use edge::admission::{View, Why};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -26,7 +28,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::GatewayError;
-use crate::board::Boards;
+use crate::board::{Boards, Route};
 use crate::listen;
 use crate::post::Poster;
 use crate::proxy::Front;
@@ -120,10 +122,11 @@ impl Pages {
             "/healthz" => self.health(),
             "/metrics" => page(StatusCode::OK, OPENMETRICS, self.metrics()),
             "/routes" => self.routes(),
+            "/admission" => self.admission(),
             _ => page(
                 StatusCode::NOT_FOUND,
                 "text/plain",
-                "/healthz, /metrics, /routes\n",
+                "/healthz, /metrics, /routes, /admission\n",
             ),
         }
     }
@@ -145,6 +148,20 @@ impl Pages {
             None => json!({ "saved": false, "table": null }),
         };
         page(StatusCode::OK, JSON, shown.to_string())
+    }
+
+    /// Who is let through: limits and where they come from, what hangs, who waits.
+    fn admission(&self) -> Response<Full<Bytes>> {
+        let services = self.boards.boards().map(|(service, board)| {
+            let view = board.desk().view();
+            (service.to_string(), shown(&view, board.route().as_deref()))
+        });
+        let services: serde_json::Map<_, _> = services.collect();
+        page(
+            StatusCode::OK,
+            JSON,
+            json!({ "services": services }).to_string(),
+        )
     }
 
     fn metrics(&self) -> String {
@@ -315,4 +332,49 @@ fn page(status: StatusCode, kind: &'static str, text: impl Into<Bytes>) -> Respo
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
+}
+/// One service's admission; times are milliseconds ago or from now.
+fn shown((view, now): &(View, Duration), route: Option<&Route>) -> serde_json::Value {
+    let ago = |at: Option<Duration>| at.map(|at| millis(now.saturating_sub(at)));
+    let address = |key| {
+        let route = route?;
+        let at = route.backend(key)?;
+        Some(route.upstreams.get(at)?.address().to_owned())
+    };
+    let refused = Why::ALL.map(|why| (format!("{why:?}").to_lowercase(), view.totals.refused(why)));
+    let backends = view.backends.iter().map(|it| {
+        json!({
+            "address": address(it.key),
+            "limit": it.limit,
+            "source": format!("{:?}", it.source).to_lowercase(),
+            "in_flight": it.in_flight,
+            "hung": it.hung,
+            "lost": it.lost,
+            "stalled_for_ms": ago(it.stalled),
+            "ejected_for_ms": it.ejected_until.map(|until| millis(until.saturating_sub(*now))),
+            "mean_us": it.mean.map(|mean| u64::try_from(mean.as_micros()).unwrap_or(u64::MAX)),
+        })
+    });
+    let pools = view.pools.iter().map(|it| {
+        json!({
+            "waiting": it.waiting,
+            "oldest_ms": ago(it.oldest),
+            "stalled": it.stalled,
+            "open_percent": it.open_percent,
+        })
+    });
+    json!({
+        "offered": view.totals.offered,
+        "sent": view.totals.sent,
+        "retried": view.totals.retried,
+        "abandoned": view.totals.abandoned,
+        "late": view.totals.late,
+        "refused": refused.into_iter().collect::<BTreeMap<_, _>>(),
+        "pools": pools.collect::<Vec<_>>(),
+        "backends": backends.collect::<Vec<_>>(),
+    })
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

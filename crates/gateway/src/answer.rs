@@ -3,6 +3,8 @@
 //! Invariant: each is `application/problem+json` and names its reason in the
 //! header `x-plimsoll-reason`, so that nobody takes it for the service's own.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
@@ -21,6 +23,10 @@ pub(crate) enum Reason {
     NoRoutes,
     /// The service has no host.
     NoHost,
+    /// More come than can be answered in time.
+    Overloaded,
+    /// The hosts that should answer don't answer anybody.
+    Stalled,
     /// This process is out of file descriptors or ports.
     OwnResources,
     /// The request's body broke off or was malformed.
@@ -46,6 +52,8 @@ impl Reason {
         match self {
             Reason::NoRoutes => "no_routes",
             Reason::NoHost => "no_host",
+            Reason::Overloaded => "overloaded",
+            Reason::Stalled => "stalled",
             Reason::OwnResources => "gateway_resources",
             Reason::Malformed(Flaw::HeadBytes | Flaw::HeadLines) => "head_too_large",
             Reason::NotSupported => "not_supported",
@@ -68,9 +76,11 @@ impl Reason {
 
     fn status(self) -> StatusCode {
         match self {
-            Reason::NoRoutes | Reason::NoHost | Reason::OwnResources => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Reason::NoRoutes
+            | Reason::NoHost
+            | Reason::Overloaded
+            | Reason::Stalled
+            | Reason::OwnResources => StatusCode::SERVICE_UNAVAILABLE,
             Reason::Malformed(Flaw::HeadBytes | Flaw::HeadLines) => {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
             }
@@ -90,6 +100,14 @@ impl Reason {
                 "Try again in a moment.",
             ),
             Reason::NoHost => ("no host serves this now", "Try again in a moment."),
+            Reason::Overloaded => (
+                "more requests come than the hosts can answer in time",
+                "Try again after the time that Retry-After says.",
+            ),
+            Reason::Stalled => (
+                "the hosts that should answer have stopped answering",
+                "Try again after the time that Retry-After says.",
+            ),
             Reason::OwnResources => (
                 "the gateway can't open another connection",
                 "Try again in a moment.",
@@ -124,8 +142,11 @@ impl Reason {
     }
 }
 
-/// The whole answer for `reason`.
-pub(crate) fn problem(reason: Reason) -> Response<ReplyBody> {
+/// When to come back, if nothing better is known.
+pub(crate) const LATER: Duration = Duration::from_secs(1);
+
+/// The whole answer for `reason`; what is refused for now may be tried again `later`.
+pub(crate) fn problem(reason: Reason, later: Duration) -> Response<ReplyBody> {
     let status = reason.status();
     let (detail, next) = reason.words();
     let problem = Problem {
@@ -147,7 +168,9 @@ pub(crate) fn problem(reason: Reason) -> Response<ReplyBody> {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(REASON, HeaderValue::from_static(reason.code()));
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        // Whole seconds, and never none.
+        let seconds = later.as_secs() + u64::from(later.subsec_nanos() > 0);
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
     }
     response
 }
@@ -183,12 +206,12 @@ mod tests {
 
     #[test]
     fn an_own_answer_names_its_reason() {
-        let answer = problem(Reason::NoHost);
+        let answer = problem(Reason::NoHost, LATER);
         assert_eq!(answer.status(), 503);
         assert_eq!(answer.headers()[&REASON], "no_host");
         assert_eq!(answer.headers()[RETRY_AFTER], "1");
         assert!(
-            !problem(Reason::Deadline)
+            !problem(Reason::Deadline, LATER)
                 .headers()
                 .contains_key(RETRY_AFTER)
         );

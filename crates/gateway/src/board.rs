@@ -11,14 +11,17 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use edge::Router;
+use edge::admission::{BackendKey, BackendSpec, PoolKey, Settings};
 use http::HeaderName;
-use model::{RouteTable, ServiceName, ServiceRoutes};
+use model::{Backend, Digest, RouteTable, ServiceName, ServiceRoutes};
 use tokio::sync::watch;
 
+use crate::desk::Desk;
 use crate::upstream::Upstream;
 
 /// One service's route, ready for requests.
@@ -26,14 +29,16 @@ use crate::upstream::Upstream;
 pub(crate) struct Route {
     pub(crate) router: Router,
     pub(crate) tenant_header: Option<HeaderName>,
-    /// By [`edge::Choice::slot`].
+    /// In the router's order.
     pub(crate) upstreams: Vec<Arc<Upstream>>,
+    specs: Vec<BackendSpec>,
+    by_key: BTreeMap<BackendKey, usize>,
     routes: ServiceRoutes,
 }
 
 impl Route {
     fn new(service: &ServiceName, routes: ServiceRoutes, before: Option<&Route>) -> Route {
-        let router = Router::new(service, &routes, before.map(|route| &route.router));
+        let router = Router::new(service, &routes);
         let mut known: BTreeMap<&str, Arc<Upstream>> = before
             .into_iter()
             .flat_map(|route| &route.upstreams)
@@ -42,7 +47,7 @@ impl Route {
         // A host may stand in two pools for a moment; it has one set of connections.
         let upstreams = router
             .backends()
-            .map(|backend| {
+            .map(|(backend, _)| {
                 let address = backend.address.as_str();
                 known
                     .entry(address)
@@ -57,7 +62,10 @@ impl Route {
             }
             parsed
         });
+        let specs: Vec<BackendSpec> = router.backends().map(spec).collect();
         Route {
+            by_key: (0..).zip(&specs).map(|(at, spec)| (spec.key, at)).collect(),
+            specs,
             router,
             tenant_header,
             upstreams,
@@ -65,20 +73,62 @@ impl Route {
         }
     }
 
+    /// The index of a backend that admission chose.
+    pub(crate) fn backend(&self, key: BackendKey) -> Option<usize> {
+        self.by_key.get(&key).copied()
+    }
+
     fn has(&self, address: &str) -> bool {
         self.upstreams.iter().any(|it| it.address() == address)
     }
 }
 
-/// One service's newest route.
-#[derive(Debug, Default)]
+/// How admission calls the pool of a bundle.
+pub(crate) fn pool_key(digest: Digest) -> PoolKey {
+    let mut hasher = DefaultHasher::new();
+    digest.hash(&mut hasher);
+    PoolKey(hasher.finish())
+}
+
+/// One bundle at one address. Two of a service's few hundred are the same by
+/// chance once in 10^14 tables.
+fn spec((backend, digest): (&Backend, Digest)) -> BackendSpec {
+    let mut hasher = DefaultHasher::new();
+    (digest, &backend.address).hash(&mut hasher);
+    BackendSpec {
+        key: BackendKey(hasher.finish()),
+        pool: pool_key(digest),
+        declared: None,
+        configured: None,
+        // A process that ends closes its connections, which ends what it was sent.
+        epoch: 0,
+    }
+}
+
+/// One service's newest route, and who is let through.
+#[derive(Debug)]
 pub(crate) struct Board {
     version: AtomicU64,
     route: Mutex<Option<Arc<Route>>>,
+    desk: Arc<Desk>,
+}
+
+impl Default for Board {
+    fn default() -> Board {
+        Board {
+            version: AtomicU64::default(),
+            route: Mutex::default(),
+            desk: Desk::new(Settings::default()),
+        }
+    }
 }
 
 impl Board {
-    fn route(&self) -> Option<Arc<Route>> {
+    pub(crate) fn desk(&self) -> &Arc<Desk> {
+        &self.desk
+    }
+
+    pub(crate) fn route(&self) -> Option<Arc<Route>> {
         self.route
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -96,6 +146,8 @@ impl Board {
         current.clone_from(&after);
         self.version.fetch_add(1, Ordering::Release);
         drop(current);
+        let specs = after.as_ref().map_or(&[][..], |route| &route.specs);
+        self.desk.set_backends(specs);
         for upstream in before.iter().flat_map(|route| &route.upstreams) {
             let kept = after
                 .as_ref()
@@ -179,6 +231,11 @@ impl Boards {
             table: Arc::new(table),
             saved,
         }));
+    }
+
+    /// By service.
+    pub(crate) fn boards(&self) -> impl Iterator<Item = (&ServiceName, &Arc<Board>)> {
+        self.boards.iter()
     }
 
     pub(crate) fn in_force(&self) -> watch::Receiver<Option<InForce>> {

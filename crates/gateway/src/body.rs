@@ -12,10 +12,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use edge::Outcome;
+use edge::admission::Outcome as Ended;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use crate::config::Limits;
+use crate::desk::Permit;
 use crate::ledger::Ticket;
 use crate::upstream::Connection;
 use crate::vitals::Busy;
@@ -304,6 +306,8 @@ pub(crate) struct Download {
     progress: Option<Arc<Progress>>,
     ticket: Option<Ticket>,
     connection: Option<Connection>,
+    /// Given back unused if the client leaves: that says nothing of the backend.
+    permit: Option<Permit>,
     /// The client's connection is busy until this is dropped.
     _busy: Busy,
 }
@@ -315,7 +319,7 @@ impl Download {
         whole: Outcome,
         progress: Option<Arc<Progress>>,
         ticket: Ticket,
-        connection: Connection,
+        (connection, permit): (Connection, Permit),
         busy: Busy,
     ) -> Download {
         let mut download = Download {
@@ -326,6 +330,7 @@ impl Download {
             progress,
             ticket: Some(ticket),
             connection: Some(connection),
+            permit: Some(permit),
             _busy: busy,
         };
         if download.inner.is_end_stream() {
@@ -377,6 +382,13 @@ impl Download {
         {
             connection.give_back();
         }
+        // After the connection, which the next request may use.
+        if let Some(permit) = self.permit.take() {
+            permit.end(match self.whole {
+                Outcome::Failed => Ended::Failed,
+                Outcome::Served | Outcome::Gone => Ended::Ok,
+            });
+        }
     }
 
     /// The backend broke off or was too slow, unless it was the client's doing.
@@ -394,6 +406,12 @@ impl Download {
             ticket.settle_cut(outcome);
         }
         self.connection = None;
+        if let Some(permit) = self.permit.take() {
+            permit.end(match outcome {
+                Outcome::Failed => Ended::Closed,
+                Outcome::Served | Outcome::Gone => Ended::Unsent,
+            });
+        }
     }
 }
 

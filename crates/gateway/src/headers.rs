@@ -21,6 +21,8 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// How many requests a backend works on at once, told by itself in any answer.
+const WORKERS: HeaderName = HeaderName::from_static("x-plimsoll-workers");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// RFC 9110, section 7.6.1, and what older clients send in the same sense.
@@ -173,6 +175,13 @@ pub(crate) fn tenant(headers: &HeaderMap, header: Option<&HeaderName>) -> String
         );
     }
     tenant
+}
+
+/// How many workers a backend says it has; that is for the gateway alone.
+pub(crate) fn take_workers(headers: &mut HeaderMap) -> Option<u32> {
+    let value = headers.remove(WORKERS)?;
+    let workers: u32 = value.to_str().ok()?.trim().parse().ok()?;
+    (workers > 0).then_some(workers)
 }
 
 /// Makes the request's head the one that the backend gets. Call it once

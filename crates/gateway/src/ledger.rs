@@ -86,6 +86,7 @@ impl Ledger {
             tenant,
             began,
             latency: None,
+            tried: false,
             settled: false,
         }
     }
@@ -106,6 +107,8 @@ pub(crate) struct Ticket {
     tenant: String,
     began: Instant,
     latency: Option<Duration>,
+    /// Its first attempt failed and is in its second; what the next one brings is the customer's alone.
+    tried: bool,
     settled: bool,
 }
 
@@ -113,6 +116,18 @@ impl Ticket {
     /// The answer's head is there; for so long the client was waited for.
     pub(crate) fn answered(&mut self, waited: Duration) {
         self.latency = Some(self.began.elapsed().saturating_sub(waited));
+    }
+
+    /// No connection to its host came about; it goes to another one. The judge counts first
+    /// attempts, customers what they get.
+    pub(crate) fn goes_on_to(&mut self, spot: Spot) {
+        let now = self.ledger.now();
+        if !self.tried {
+            let mut book = self.ledger.book();
+            book.ticks.settle(now, &self.spot, Outcome::Failed, None);
+        }
+        self.tried = true;
+        self.spot = spot;
     }
 
     /// It ended with its whole answer, or without any.
@@ -138,7 +153,9 @@ impl Ticket {
         let mut book = self.ledger.book();
         let label = &self.spot.place.label;
         book.counts.settle(label, &self.tenant, outcome);
-        book.ticks.settle(now, &self.spot, outcome, self.latency);
+        if !self.tried {
+            book.ticks.settle(now, &self.spot, outcome, self.latency);
+        }
     }
 }
 

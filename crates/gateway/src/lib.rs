@@ -16,6 +16,8 @@ mod board;
 mod body;
 mod check;
 mod config;
+mod desk;
+mod exchange;
 mod follow;
 mod framing;
 mod headers;
@@ -191,6 +193,9 @@ impl Parts {
         }
         helpers.spawn(poster.clone().every(config.post_every));
         helpers.spawn(sweep(boards.clone()));
+        for (_, board) in boards.boards() {
+            helpers.spawn(board.desk().clone().keep_time());
+        }
         if let Some(certificates) = self.certificates.clone() {
             let (look, tallies) = (config.reload.clone(), self.front.tallies.clone());
             helpers.spawn(certificates.keep(look, tallies));

@@ -181,6 +181,7 @@ impl Door {
                     None => Scheme::Http,
                 },
                 vitals: Vitals::new(),
+                board: board.clone(),
                 line: Arc::default(),
             },
             front,

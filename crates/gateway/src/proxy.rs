@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use edge::Outcome;
+use edge::admission::{Outcome as Ended, Why};
+use edge::{Bucket, Outcome};
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
@@ -20,10 +21,12 @@ use model::ServiceName;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::answer::{Reason, problem};
-use crate::board::Route;
+use crate::answer::{LATER, Reason, problem};
+use crate::board::{Board, Route, pool_key};
 use crate::body::{Download, Phase, Progress, ReplyBody, Upload};
 use crate::config::{GatewayConfig, Limits};
+use crate::desk::{self, Permit, Want};
+use crate::exchange::{Answered, Failed, exchange};
 use crate::framing::Flaw;
 use crate::headers::{self, RequestIds, Scheme};
 use crate::ledger::{Ledger, Ticket};
@@ -62,23 +65,40 @@ pub(crate) struct Peer {
     pub(crate) address: IpAddr,
     pub(crate) scheme: Scheme,
     pub(crate) vitals: Arc<Vitals>,
+    /// The service's routes and who is let through.
+    pub(crate) board: Arc<Board>,
     /// Unused over HTTP/2.
     pub(crate) line: Arc<Line>,
 }
 
 /// A request that has a backend.
 struct Admitted {
+    route: Arc<Route>,
+    /// Its place in the route.
+    backend: usize,
+    permit: Permit,
+    bucket: Bucket,
     request: Request<Upload>,
     progress: Option<Arc<Progress>>,
-    slot: usize,
     ticket: Ticket,
     /// The client's end, if it asks for another protocol.
+    upgrade: Option<OnUpgrade>,
+}
+
+/// What a request needs once it is answered.
+struct Rest {
+    progress: Option<Arc<Progress>>,
+    ticket: Ticket,
     upgrade: Option<OnUpgrade>,
 }
 
 /// A request that has none, with its unread body.
 struct Refused {
     reason: Reason,
+    /// When to come back.
+    later: Duration,
+    /// Counted as the bundle's failure already.
+    settled: bool,
     /// To be read and thrown away before the answer.
     discard: Option<Incoming>,
 }
@@ -87,6 +107,8 @@ impl From<Reason> for Refused {
     fn from(reason: Reason) -> Refused {
         Refused {
             reason,
+            later: LATER,
+            settled: false,
             discard: None,
         }
     }
@@ -142,39 +164,35 @@ impl Front {
         let deadline = began + self.limits.request_deadline;
         let busy = peer.vitals.busy_until(deadline + CUT_AFTER);
         self.ledger.offer();
-        let admitted = match (&route, flaw) {
+        let admitted = match (route, flaw) {
             (_, Some(flaw)) => Err(Reason::Malformed(flaw).into()),
             (None, None) => Err(Reason::NoRoutes.into()),
-            (Some(route), None) => {
-                let admitted = self.admit(peer, route, request, began);
-                admitted.map(|it| (route, it))
-            }
+            (Some(route), None) => self.admit(peer, route, request, (began, deadline)).await,
         };
         match admitted {
-            Ok((route, admitted)) => {
-                let forwarded = self.forward(peer, route, admitted, deadline, busy);
-                match forwarded.await {
-                    Ok(response) => (response, None),
-                    Err(reason) => (problem(reason), Some(reason)),
+            Ok(admitted) => match self.forward(peer, admitted, deadline, busy).await {
+                Ok(response) => (response, None),
+                Err(reason) => (problem(reason, LATER), Some(reason)),
+            },
+            Err(refused) => {
+                if !refused.settled {
+                    self.ledger.refuse(&peer.service, refused.reason);
                 }
-            }
-            Err(Refused { reason, discard }) => {
-                self.ledger.refuse(&peer.service, reason);
-                if let Some(body) = discard {
+                if let Some(body) = refused.discard {
                     let _ = tokio::time::timeout(DISCARD_WITHIN, drain(body)).await;
                 }
-                (problem(reason), Some(reason))
+                (problem(refused.reason, refused.later), Some(refused.reason))
             }
         }
     }
 
-    /// Decides whether and where the request goes.
-    fn admit(
+    /// Decides whether and where the request goes, and waits for a slot there.
+    async fn admit(
         &self,
         peer: &Peer,
-        route: &Route,
+        route: Arc<Route>,
         mut request: Request<Incoming>,
-        began: Instant,
+        (began, deadline): (Instant, Instant),
     ) -> Result<Admitted, Refused> {
         // Out of the head in any case: it is the client's, and what goes on is another connection's.
         let on_upgrade = hyper::upgrade::on(&mut request);
@@ -184,20 +202,23 @@ impl Front {
             // A client that waits for "100 Continue" has sent nothing yet, and shall not begin.
             let waits = head.headers.contains_key(EXPECT);
             return Err(Refused {
-                reason: Reason::BodyTooLarge,
                 discard: (!waits).then_some(body),
+                ..Reason::BodyTooLarge.into()
             });
         }
         let asked = tunnel::asked(&head, &self.upgrades).filter(|_| body.is_end_stream());
         headers::strip_request(&mut head.headers);
         // After stripping: the backend must see the same tenant as the count.
         let tenant = headers::tenant(&head.headers, route.tenant_header.as_ref());
-        let choice = route
+        let (route, backend, permit) = self
+            .place(peer, route, &tenant, &head, (began, deadline))
+            .await?;
+        let bucket = Bucket::of(&peer.service, &tenant);
+        let spot = route
             .router
-            .choose(&tenant, self.ledger.now())
-            .map_err(|edge::NoBackend| Reason::NoHost)?;
-        let spot = choice.spot(head.method.as_str(), head.uri.path());
-        let address = &choice.backend.address;
+            .spot(backend, bucket, head.method.as_str(), head.uri.path());
+        let spot = spot.ok_or(Reason::NoHost)?;
+        let address = route.upstreams[backend].address();
         headers::prepare(&mut head, peer.address, peer.scheme, address, &self.ids);
         let upgrade = asked.map(|protocol| {
             tunnel::switch(&mut head.headers, protocol);
@@ -207,9 +228,65 @@ impl Front {
         Ok(Admitted {
             request: Request::from_parts(head, upload),
             progress,
-            slot: choice.slot,
+            backend,
+            permit,
+            bucket,
             ticket: self.ledger.ticket(spot, tenant, began),
             upgrade,
+            route,
+        })
+    }
+
+    /// Waits for a slot at one of the backends of the tenant's bundle.
+    async fn place(
+        &self,
+        peer: &Peer,
+        route: Arc<Route>,
+        tenant: &str,
+        head: &http::request::Parts,
+        (began, deadline): (Instant, Instant),
+    ) -> Result<(Arc<Route>, usize, Permit), Refused> {
+        let choice = route.router.choose(tenant);
+        let choice = choice.map_err(|edge::NoBackend| Reason::NoHost)?;
+        let entered = peer.board.desk().enter(Want {
+            pool: pool_key(choice.label.digest),
+            tenant: desk::tenant(tenant),
+            bucket: choice.bucket,
+            deadline,
+        });
+        let refused = match entered.await {
+            Ok(permit) => {
+                // While it waited the table may have changed; the backend may stand only in the newer one.
+                let found = |route: Arc<Route>| {
+                    let at = route.backend(permit.backend())?;
+                    Some((route, at))
+                };
+                let found = found(route).or_else(|| found(peer.board.route()?));
+                let (route, at) = found.ok_or(Reason::NoHost)?;
+                return Ok((route, at, permit));
+            }
+            Err(refused) => refused,
+        };
+        let reason = match refused.why {
+            Why::NoBackend => Reason::NoHost,
+            Why::Stalled => Reason::Stalled,
+            Why::Late | Why::Ramp | Why::Overflow | Why::Waited => Reason::Overloaded,
+        };
+        // A bundle that answers nobody fails those who are spared the wait as well.
+        let at = choice.backends.start + usize::from(choice.bucket.get()) % choice.backends.len();
+        let spot = route
+            .router
+            .spot(at, choice.bucket, head.method.as_str(), head.uri.path());
+        let blamed = spot.filter(|_| reason == Reason::Stalled);
+        let settled = blamed.is_some();
+        if let Some(spot) = blamed {
+            let ticket = self.ledger.ticket(spot, tenant.to_owned(), began);
+            ticket.settle(Outcome::Failed);
+        }
+        Err(Refused {
+            later: refused.retry_after,
+            settled,
+            ..reason.into()
         })
     }
 
@@ -217,43 +294,36 @@ impl Front {
     async fn forward(
         &self,
         peer: &Peer,
-        route: &Route,
         admitted: Admitted,
         deadline: Instant,
         busy: Busy,
     ) -> Result<Response<ReplyBody>, Reason> {
-        let Admitted {
-            request,
+        let protocol = tunnel::protocol(admitted.request.headers()).cloned();
+        let (answered, rest) = self.send(admitted, deadline).await?;
+        let Answered {
+            mut response,
+            connection,
+            permit,
+        } = answered;
+        let Rest {
             progress,
-            slot,
             mut ticket,
             upgrade,
-        } = admitted;
-        let protocol = tunnel::protocol(request.headers()).cloned();
-        let upstream = &route.upstreams[slot];
-        let sending = upstream.send(request, self.limits.connect_deadline);
-        let sent = tokio::time::timeout_at(deadline, sending).await;
-        let (mut response, connection) = match sent {
-            Ok(Ok(sent)) => sent,
-            Ok(Err(error)) => {
-                if let SendError::Connect(_) = error {
-                    route.router.connect_failed(slot, self.ledger.now());
-                }
-                tracing::debug!(address = upstream.address(), %error, "a request failed");
-                return Err(fail(ticket, Some(error), progress.as_deref()));
-            }
-            Err(_) => return Err(fail(ticket, None, progress.as_deref())),
-        };
-        route.router.connected(slot);
+        } = rest;
+        if let Some(workers) = headers::take_workers(response.headers_mut()) {
+            permit.declared(workers);
+        }
         let status = response.status();
         if let (StatusCode::SWITCHING_PROTOCOLS, Some(client)) = (status, upgrade)
             && tunnel::protocol(response.headers()).is_some_and(|it| is_same(it, protocol.as_ref()))
         {
+            permit.end(Ended::Ok);
             return Ok(self.switch(peer, response, client, ticket));
         }
         if status.is_informational() || headers::has_coding_but_chunked(response.headers()) {
             // A switch of protocols that nobody asked for, or a body that can't be passed on.
             ticket.settle(Outcome::Failed);
+            permit.end(Ended::Failed);
             return Err(Reason::BrokenAnswer);
         }
         let waited = progress.as_ref().map_or(Duration::ZERO, |it| it.waited());
@@ -262,9 +332,68 @@ impl Front {
         *response.version_mut() = Version::HTTP_11;
         Ok(response.map(|body| {
             let whole = outcome(status);
-            let download = Download::new(body, deadline, whole, progress, ticket, connection, busy);
+            let held = (connection, permit);
+            let download = Download::new(body, deadline, whole, progress, ticket, held, busy);
             ReplyBody::Passed(Box::new(download))
         }))
+    }
+
+    /// Sends it to its backend, and to another one if the first can't be connected to.
+    async fn send(
+        &self,
+        admitted: Admitted,
+        deadline: Instant,
+    ) -> Result<(Answered, Rest), Reason> {
+        let Admitted {
+            route,
+            mut backend,
+            mut permit,
+            bucket,
+            mut request,
+            progress,
+            mut ticket,
+            upgrade,
+        } = admitted;
+        loop {
+            let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+            let upstream = &route.upstreams[backend];
+            let within = self.limits.connect_deadline;
+            let sent = exchange(upstream, request, within, deadline, permit).await;
+            let (error, unsent, failed) = match sent {
+                Ok(answered) => {
+                    let rest = Rest {
+                        progress,
+                        ticket,
+                        upgrade,
+                    };
+                    return Ok((answered, rest));
+                }
+                Err(Failed::Deadline) => return Err(fail(ticket, None, progress.as_deref())),
+                Err(Failed::Sending {
+                    error,
+                    unsent,
+                    permit,
+                }) => (error, unsent, permit),
+            };
+            tracing::debug!(address = upstream.address(), %error, "a request failed");
+            let ended = match &error {
+                SendError::Own(_) => Ended::Unsent,
+                SendError::Connect(_) => Ended::ConnectFailed,
+                SendError::Broken(_) => Ended::Closed,
+            };
+            // What was sent goes out again only on the same backend (see `upstream`).
+            let next = unsent.and_then(|unsent| {
+                let permit = failed.again(ended, false)?;
+                let at = route.backend(permit.backend())?;
+                let spot = route.router.spot(at, bucket, method.as_str(), &path)?;
+                Some((unsent, permit, at, spot))
+            });
+            let Some((unsent, again, at, spot)) = next else {
+                return Err(fail(ticket, Some(error), progress.as_deref()));
+            };
+            ticket.goes_on_to(spot);
+            (request, permit, backend) = (*unsent, again, at);
+        }
     }
 
     /// Both ends leave HTTP. The request is over with this answer.
@@ -329,6 +458,8 @@ fn fail(ticket: Ticket, error: Option<SendError>, progress: Option<&Progress>) -
         }
         Reason::NoRoutes
         | Reason::NoHost
+        | Reason::Overloaded
+        | Reason::Stalled
         | Reason::OwnResources
         | Reason::NotSupported
         | Reason::BodyTooLarge => ticket.refuse(reason),

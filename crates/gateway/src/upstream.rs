@@ -9,6 +9,7 @@
 //! once, so the backend learns that nobody waits for the answer.
 
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -62,9 +63,32 @@ pub(crate) struct Upstream {
 pub(crate) struct Connection {
     sender: SendRequest<Upload>,
     _driver: Driver,
+    socket: Arc<OwnedFd>,
     vitals: Arc<Vitals>,
     home: Arc<Upstream>,
     idle_since: Instant,
+}
+
+/// What is left in the hands of who gave up waiting for an exchange.
+#[derive(Debug, Default)]
+pub(crate) struct Leash(Mutex<Option<Arc<OwnedFd>>>);
+
+impl Leash {
+    fn hold(&self, connection: &Connection) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *held = Some(connection.socket.clone());
+    }
+
+    /// Tells the backend that nobody waits, by ending what is sent to it; its answer can still
+    /// come. One that looks gives up, and closes; one that doesn't works on, and is heard when
+    /// it is done.
+    pub(crate) fn tell_gone(&self) {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(socket) = held.as_ref() {
+            // One that is gone already needs no telling.
+            let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Write);
+        }
+    }
 }
 
 /// hyper's task for the connection; ends with its owner.
@@ -130,21 +154,24 @@ impl Upstream {
         drop(dropped);
     }
 
-    /// Sends the request and waits for the answer's head. The caller bounds the whole.
+    /// Sends the request and waits for the answer's head. The caller bounds the whole. With the
+    /// error comes the request, if nothing of it was sent.
     pub(crate) async fn send(
         self: &Arc<Self>,
         mut request: Request<Upload>,
         connect_deadline: Duration,
-    ) -> Result<(Response<Incoming>, Connection), SendError> {
+        leash: &Leash,
+    ) -> Result<(Response<Incoming>, Connection), (SendError, Option<Box<Request<Upload>>>)> {
         if let Some(mut kept) = self.take_idle().await {
             let copy = copy_for_retry(&request);
             kept.vitals.forget_reads();
+            leash.hold(&kept);
             match kept.sender.try_send_request(request).await {
                 Ok(response) => return Ok((response, kept)),
                 Err(mut failed) => match (failed.take_message(), copy) {
                     (Some(unsent), _) => request = unsent,
                     (None, Some(copy)) if !kept.vitals.has_read() => request = copy,
-                    (None, _) => return Err(SendError::Broken(failed.into_error())),
+                    (None, _) => return Err((SendError::Broken(failed.into_error()), None)),
                 },
             }
             tracing::debug!(
@@ -152,10 +179,14 @@ impl Upstream {
                 "a kept connection was closed; trying a fresh one"
             );
         }
-        let mut fresh = self.connect(connect_deadline).await?;
+        let mut fresh = match self.connect(connect_deadline).await {
+            Ok(fresh) => fresh,
+            Err(error) => return Err((error, Some(Box::new(request)))),
+        };
+        leash.hold(&fresh);
         match fresh.sender.send_request(request).await {
             Ok(response) => Ok((response, fresh)),
-            Err(error) => Err(SendError::Broken(error)),
+            Err(error) => Err((SendError::Broken(error), None)),
         }
     }
 
@@ -195,6 +226,8 @@ impl Upstream {
         };
         // Heads and bodies are written as they come; waiting for more would only delay them.
         let _ = stream.set_nodelay(true);
+        let socket = stream.as_fd().try_clone_to_owned().map(Arc::new);
+        let socket = socket.map_err(SendError::Own)?;
         let vitals = Vitals::new();
         let io = TokioIo::new(Watched::new(stream, vitals.clone()));
         let (sender, connection) = http1::handshake(io).await.map_err(SendError::Broken)?;
@@ -206,6 +239,7 @@ impl Upstream {
         Ok(Connection {
             sender,
             _driver: Driver(driver),
+            socket,
             vitals,
             home: self.clone(),
             idle_since: Instant::now(),

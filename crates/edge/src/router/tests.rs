@@ -1,4 +1,4 @@
-//! Shares, stickiness, turns and marks.
+//! Shares and stickiness.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,6 @@ use model::{HostName, Permille, Pool};
 use proptest::prelude::*;
 
 use super::*;
-
-const NOW: Duration = Duration::from_secs(100);
 
 fn service() -> ServiceName {
     "api".parse().unwrap()
@@ -35,7 +33,7 @@ fn router(pools: Vec<Pool>) -> Router {
         tenant_header: None,
         pools,
     };
-    Router::new(&service(), &routes, None)
+    Router::new(&service(), &routes)
 }
 
 fn split(share: u16) -> Router {
@@ -43,7 +41,7 @@ fn split(share: u16) -> Router {
 }
 
 fn is_new(router: &Router, tenant: &str) -> bool {
-    router.choose(tenant, NOW).unwrap().label.digest == digest("new")
+    router.choose(tenant).unwrap().label.digest == digest("new")
 }
 
 #[test]
@@ -97,12 +95,12 @@ proptest! {
         let by_digest: BTreeMap<Digest, Pool> =
             pools.iter().map(|pool| (pool.digest, pool.clone())).collect();
         let router = router(pools);
-        match router.choose(&tenant, NOW) {
+        match router.choose(&tenant) {
             Ok(choice) => {
                 let pool = &by_digest[&choice.label.digest];
-                prop_assert!(pool.backends.contains(choice.backend));
-                let listed = router.backends().nth(choice.slot).unwrap();
-                prop_assert_eq!(listed, choice.backend);
+                let listed: Vec<_> = router.backends().collect();
+                let own = listed[choice.backends].iter().map(|(backend, _)| (*backend).clone());
+                prop_assert_eq!(own.collect::<Vec<_>>(), pool.backends.clone());
             }
             Err(NoBackend) => prop_assert!(!any),
         }
@@ -115,75 +113,9 @@ fn a_share_without_a_host_falls_back_to_the_settled_pool() {
     assert!(!is_new(&router, "acme"));
     assert_eq!(
         self::router(vec![pool("old", 500, 0), pool("new", 500, 0)])
-            .choose("acme", NOW)
+            .choose("acme")
             .unwrap_err(),
         NoBackend
     );
-    assert_eq!(
-        self::router(vec![]).choose("acme", NOW).unwrap_err(),
-        NoBackend
-    );
-}
-
-#[test]
-fn backends_take_turns() {
-    let router = router(vec![pool("old", 1000, 3)]);
-    let slots: Vec<usize> = (0..6)
-        .map(|_| router.choose("acme", NOW).unwrap().slot)
-        .collect();
-    assert_eq!(slots, [0, 1, 2, 0, 1, 2]);
-}
-
-fn slots_met(router: &Router, now: Duration) -> Vec<usize> {
-    let mut slots: Vec<usize> = (0..30)
-        .map(|_| router.choose("acme", now).unwrap().slot)
-        .collect();
-    slots.sort_unstable();
-    slots.dedup();
-    slots
-}
-
-#[test]
-fn a_backend_that_refuses_is_passed_over_for_a_moment() {
-    let router = router(vec![pool("old", 1000, 3)]);
-    router.connect_failed(1, NOW);
-    router.connect_failed(1, NOW);
-    assert_eq!(slots_met(&router, NOW), [0, 1, 2]);
-    router.connect_failed(1, NOW);
-    assert_eq!(slots_met(&router, NOW), [0, 2]);
-    let later = NOW + SKIPPED_FOR;
-    assert_eq!(slots_met(&router, later), [0, 1, 2]);
-    // Still bad: one failure more is enough.
-    router.connect_failed(1, later);
-    assert_eq!(slots_met(&router, later), [0, 2]);
-    router.connected(1);
-    assert_eq!(slots_met(&router, later), [0, 1, 2]);
-}
-
-#[test]
-fn when_all_are_marked_all_are_tried() {
-    let router = router(vec![pool("old", 1000, 2)]);
-    for slot in [0, 0, 0, 1, 1, 1] {
-        router.connect_failed(slot, NOW);
-    }
-    assert_eq!(slots_met(&router, NOW), [0, 1]);
-}
-
-#[test]
-fn marks_outlive_a_change_of_weights() {
-    let before = split(10);
-    let down = before
-        .backends()
-        .position(|backend| backend.address == "old:1")
-        .unwrap();
-    for _ in 0..FAILURES_TO_SKIP {
-        before.connect_failed(down, NOW);
-    }
-    let routes = ServiceRoutes {
-        endpoints: Vec::new(),
-        tenant_header: None,
-        pools: vec![pool("old", 1000, 2)],
-    };
-    let after = Router::new(&service(), &routes, Some(&before));
-    assert_eq!(slots_met(&after, NOW), [0]);
+    assert_eq!(self::router(vec![]).choose("acme").unwrap_err(), NoBackend);
 }

@@ -38,12 +38,18 @@ fn router(hosts: usize) -> Router {
         pools: vec![pool("old", 500, hosts), pool("new", 500, hosts)],
         ..ServiceRoutes::default()
     };
-    Router::new(&service(), &routes, None)
+    Router::new(&service(), &routes)
 }
 
 fn spot(router: &Router, tenant: &str, path: &str) -> Spot {
-    let choice = router.choose(tenant, Duration::ZERO).unwrap();
-    choice.spot("GET", path)
+    spot_at(router, tenant, path, 0)
+}
+
+/// At the pool's backend with this number.
+fn spot_at(router: &Router, tenant: &str, path: &str, backend: usize) -> Spot {
+    let choice = router.choose(tenant).unwrap();
+    let backend = choice.backends.start + backend;
+    router.spot(backend, choice.bucket, "GET", path).unwrap()
 }
 
 fn counts(taken: &[Arc<Second>], now: Duration) -> Vec<TickCounts> {
@@ -186,12 +192,12 @@ fn hosts_without_room_are_counted_together() {
     let hosts = HOST_CELLS_MAX;
     let router = router(hosts);
     let mut ticks = Ticks::default();
-    // Whose turn it is goes round, so every host of one bundle is met twice,
-    // with one class each time.
+    // Every host of one bundle is met twice, with one class each time.
     let tenant = "acme";
     for path in ["/", "/pay"] {
-        for _ in 0..hosts {
-            ticks.settle(ms(1), &spot(&router, tenant, path), Outcome::Served, None);
+        for host in 0..hosts {
+            let spot = spot_at(&router, tenant, path, host);
+            ticks.settle(ms(1), &spot, Outcome::Served, None);
         }
     }
     let [tick] = &counts(&ticks.take(ms(1_000)), ms(1_000))[..] else {
@@ -219,8 +225,8 @@ fn a_post_has_a_bound_and_so_has_the_queue() {
     let router = router(hosts);
     let mut ticks = Ticks::default();
     for second in 0..40 {
-        for _ in 0..hosts {
-            let spot = spot(&router, "acme", "/");
+        for host in 0..hosts {
+            let spot = spot_at(&router, "acme", "/", host);
             ticks.settle(ms(second * 1_000), &spot, Outcome::Served, None);
         }
     }

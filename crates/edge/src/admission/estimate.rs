@@ -27,9 +27,10 @@ const RATES: usize = 10;
 const BASE_FOR: Duration = Duration::from_secs(20);
 /// What was proven healthy is kept for one to two of these.
 const PROVEN_FOR: Duration = Duration::from_secs(300);
-/// Before anything is known. A backend with one worker has 15 too many until its
+/// Before anything is known. More than a usual service needs, because to refuse what
+/// could be answered is worse than what a backend with few workers has too many until its
 /// first window is over; one with hundreds is there after a few doublings.
-const INITIAL: f64 = 16.0;
+const INITIAL: f64 = 32.0;
 /// Room above the concurrency that was used, so that more can be found.
 const HEADROOM: f64 = 1.5;
 /// Above this many bases a window's mean says that requests wait at the backend.
@@ -265,7 +266,7 @@ mod tests {
             let (limit, _) = estimator.limits();
             assert!(limit >= workers, "{workers} workers, limit {limit}");
             assert!(
-                limit <= workers * 2 + 16,
+                limit <= workers * 2 + INITIAL as u32,
                 "{workers} workers, limit {limit}"
             );
         }

@@ -16,11 +16,24 @@ const ONE: u64 = 1_000_000;
 /// A hundred tries: more failures at once are an outage, and tries don't end it.
 const SAVED_MAX: u64 = 100 * ONE;
 
+/// Ten tries are there from the first request on: a host that is down when the
+/// gateway starts is seen for what it is after a few, and nobody need notice.
+const AT_START: u64 = 10 * ONE;
+
 /// What is left.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Budget {
     saved: u64,
     at: Duration,
+}
+
+impl Default for Budget {
+    fn default() -> Budget {
+        Budget {
+            saved: AT_START,
+            at: Duration::ZERO,
+        }
+    }
 }
 
 impl Budget {
@@ -56,7 +69,7 @@ mod tests {
             let now = Duration::from_millis(100) * n;
             tries += u32::from(budget.spend(now));
         }
-        assert!((395..=401).contains(&tries), "{tries}");
+        assert!((405..=411).contains(&tries), "{tries}");
         let burst = (0..1000).filter(|_| budget.spend(Duration::from_secs(3600)));
         assert_eq!(burst.count(), 100);
     }

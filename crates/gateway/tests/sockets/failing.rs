@@ -45,22 +45,18 @@ async fn a_refused_connection_is_502_and_counted() {
 }
 
 #[tokio::test]
-async fn a_dead_backend_is_passed_over_after_three_failures() {
+async fn a_dead_backend_is_passed_over_and_no_customer_notices() {
     let alive = Host::named("alive").await;
     let (control, gateway) = before(&[alive.address, dead_address().await]).await;
     let mut client = Client::to(gateway.address).await;
-    let start = Instant::now();
-    let mut bad = 0;
     for _ in 0..30 {
-        bad += u32::from(client.get("acme").await.status == 502);
+        assert_eq!(client.get("acme").await.status, 200);
     }
-    assert!(
-        start.elapsed() < Duration::from_secs(1),
-        "the mark lasts that long"
-    );
-    assert_eq!(bad, 3);
     until("counted", || control.of("old", "acme").requests == 30).await;
-    assert_eq!(control.of("old", "acme").failed, 3);
+    assert_eq!(control.of("old", "acme").failed, 0);
+    // The judge is told of first attempts: five in a row, and it is left out for a while.
+    let failed = || -> u64 { control.cells().values().map(|cell| cell.failed).sum() };
+    until("told", || failed() == 5).await;
     gateway.stop().await;
 }
 

@@ -1,17 +1,19 @@
 //! What the judge is told, second by second.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::{StatusCode, Uri};
-use model::ticks::{CLIENT_GROUPS, LATENCY_BUCKETS, latency_bucket};
+use model::ticks::{CLIENT_GROUPS, CellCounts, LATENCY_BUCKETS, latency_bucket};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::fleet::{
-    Client, Gateway, Host, before, before_with, config, dead_address, pool, read_head, table, talk,
-    until,
+    Client, Control, Gateway, Host, before, before_with, dead_address, read_head, talk, until,
 };
 
 /// Slower than every answer.
@@ -45,59 +47,54 @@ async fn half() -> Host {
     .await
 }
 
-fn key(host: &str, class: &str) -> (String, String) {
-    (host.to_owned(), class.to_owned())
-}
-
-#[tokio::test]
-async fn a_request_is_in_the_cell_of_its_host_and_class_with_how_it_went() {
-    let (good, broken) = (obedient().await, half().await);
-    let dead = dead_address().await;
-    let control = crate::fleet::Control::start(table(
-        1,
-        vec![pool("old", 1000, &[good.address, broken.address, dead])],
-    ))
-    .await;
-    let gateway = Gateway::ready(config(control.address)).await;
-    let turn = ["GET /a?x=/pay/", "POST /pay/500", "GET /slow"];
-    for request in turn {
-        // Three hosts take turns, so each sees each request once.
-        for _ in 0..3 {
-            let head = format!(
-                "{request} HTTP/1.1\r\nhost: a\r\nx-tenant: acme\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-            );
-            talk(gateway.address, &head).await;
-        }
+/// What a gateway tells of three requests to one host, by class.
+async fn told_of(address: SocketAddr) -> (Arc<Control>, Gateway, BTreeMap<String, CellCounts>) {
+    let (control, gateway) = before(&[address]).await;
+    for request in ["GET /a?x=/pay/", "POST /pay/500", "GET /slow"] {
+        let head = format!(
+            "{request} HTTP/1.1\r\nhost: a\r\nx-tenant: acme\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        );
+        talk(gateway.address, &head).await;
     }
     let total = || {
         let cells = control.cells();
         cells.values().map(|cell| cell.requests).sum::<u64>()
     };
-    until("all told", || total() == 9).await;
-
+    until("all told", || total() == 3).await;
     let cells = control.cells();
-    assert_eq!(cells.len(), 6, "{cells:?}");
-    let of = |host: &str, class: &str| {
-        let cell = &cells[&key(host, class)];
-        (cell.requests, cell.failed)
-    };
-    assert_eq!(of("old-0", "read"), (2, 0));
-    assert_eq!(of("old-0", "pay"), (1, 1));
-    for host in ["old-1", "old-2"] {
-        assert_eq!((of(host, "read"), of(host, "pay")), ((2, 2), (1, 1)));
-        // No whole answer is slower than any, however soon it was known.
-        let told = cells.iter().filter(|((name, _), _)| name == host);
-        for (_, cell) in told {
+    assert!(cells.keys().all(|(host, _)| host == "old-0"), "{cells:?}");
+    let by_class = cells.into_iter().map(|((_, class), cell)| (class, cell));
+    (control, gateway, by_class.collect())
+}
+
+fn counts(cells: &BTreeMap<String, CellCounts>) -> [(u64, u64); 2] {
+    ["read", "pay"].map(|class| (cells[class].requests, cells[class].failed))
+}
+
+#[tokio::test]
+async fn no_whole_answer_is_slower_than_any() {
+    for address in [half().await.address, dead_address().await] {
+        let (_, gateway, cells) = told_of(address).await;
+        assert_eq!(counts(&cells), [(2, 2), (1, 1)]);
+        for cell in cells.values() {
+            // However soon it was known.
             let buckets: Vec<u8> = cell.latency.iter().map(|(bucket, _)| *bucket).collect();
             assert!(buckets.iter().all(|it| *it == NEVER), "{buckets:?}");
         }
+        gateway.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_request_is_in_the_cell_of_its_host_and_class_with_how_it_went() {
+    let (control, gateway, cells) = told_of(obedient().await.address).await;
+    assert_eq!(counts(&cells), [(2, 0), (1, 1)]);
     // A failure with an answer took as long as the answer.
-    let [(failed, 1)] = &cells[&key("old-0", "pay")].latency[..] else {
+    let [(failed, 1)] = &cells["pay"].latency[..] else {
         panic!("one request");
     };
     assert!(*failed < NEVER);
-    let read = &cells[&key("old-0", "read")].latency;
+    let read = &cells["read"].latency;
     let slow = read.iter().map(|(bucket, _)| *bucket).max().unwrap();
     let least = latency_bucket(u64::try_from(SLOW.as_micros()).unwrap());
     assert!((least..NEVER).contains(&slow), "{read:?}");
@@ -112,7 +109,7 @@ async fn a_request_is_in_the_cell_of_its_host_and_class_with_how_it_went() {
             .all(|it| it.group == groups[0].group && it.group < CLIENT_GROUPS)
     );
     let sum = |of: fn(&model::ClientCounts) -> u64| groups.iter().map(|it| of(it)).sum::<u64>();
-    assert_eq!((sum(|it| it.requests), sum(|it| it.failed)), (9, 7));
+    assert_eq!((sum(|it| it.requests), sum(|it| it.failed)), (3, 1));
 }
 
 #[tokio::test]

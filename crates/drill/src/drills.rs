@@ -91,6 +91,7 @@ impl Drill {
     ) -> Result<Outcome> {
         let shape = Shape {
             watchdog: mode == Mode::Unguarded,
+            protected: mode != Mode::Unguarded,
             gates: mode == Mode::Guarded,
             ..self.fault.shape()
         };

@@ -241,6 +241,8 @@ impl World {
             &state,
             "--deadline",
             "2s",
+            "--workers",
+            if self.shape.protected { "auto" } else { "off" },
             "--log",
             "warn",
         ];

@@ -206,6 +206,12 @@ impl Admission {
         self.due(now);
     }
 
+    /// Whether a backend is full and answers nobody.
+    pub fn is_stalled(&self, key: BackendKey) -> bool {
+        let backend = self.backends.get(&key);
+        backend.is_some_and(|backend| backend.stall.since().is_some())
+    }
+
     /// A waiting request's client has left; whether it was waiting.
     pub fn cancelled(&mut self, request: RequestId, now: Duration) -> bool {
         let waited = self.pools.values_mut().any(|pool| {

@@ -16,11 +16,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use edge::Router;
-use edge::admission::{BackendKey, BackendSpec, PoolKey, Settings};
+use edge::admission::{BackendKey, BackendSpec, LIMIT_MAX, PoolKey, Settings, limit_for_workers};
 use http::HeaderName;
 use model::{Backend, Digest, RouteTable, ServiceName, ServiceRoutes};
 use tokio::sync::watch;
 
+use crate::config::Concurrency;
 use crate::desk::Desk;
 use crate::upstream::Upstream;
 
@@ -37,7 +38,12 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    fn new(service: &ServiceName, routes: ServiceRoutes, before: Option<&Route>) -> Route {
+    fn new(
+        service: &ServiceName,
+        routes: ServiceRoutes,
+        concurrency: Concurrency,
+        before: Option<&Route>,
+    ) -> Route {
         let router = Router::new(service, &routes);
         let mut known: BTreeMap<&str, Arc<Upstream>> = before
             .into_iter()
@@ -62,7 +68,8 @@ impl Route {
             }
             parsed
         });
-        let specs: Vec<BackendSpec> = router.backends().map(spec).collect();
+        let specs = router.backends().map(|it| spec(it, concurrency));
+        let specs: Vec<BackendSpec> = specs.collect();
         Route {
             by_key: (0..).zip(&specs).map(|(at, spec)| (spec.key, at)).collect(),
             specs,
@@ -92,14 +99,18 @@ pub(crate) fn pool_key(digest: Digest) -> PoolKey {
 
 /// One bundle at one address. Two of a service's few hundred are the same by
 /// chance once in 10^14 tables.
-fn spec((backend, digest): (&Backend, Digest)) -> BackendSpec {
+fn spec((backend, digest): (&Backend, Digest), concurrency: Concurrency) -> BackendSpec {
     let mut hasher = DefaultHasher::new();
     (digest, &backend.address).hash(&mut hasher);
     BackendSpec {
         key: BackendKey(hasher.finish()),
         pool: pool_key(digest),
         declared: None,
-        configured: None,
+        configured: match concurrency {
+            Concurrency::Found => None,
+            Concurrency::Workers(workers) => Some(limit_for_workers(workers)),
+            Concurrency::Unlimited => Some(LIMIT_MAX),
+        },
         // A process that ends closes its connections, which ends what it was sent.
         epoch: 0,
     }
@@ -111,19 +122,19 @@ pub(crate) struct Board {
     version: AtomicU64,
     route: Mutex<Option<Arc<Route>>>,
     desk: Arc<Desk>,
+    concurrency: Concurrency,
 }
 
-impl Default for Board {
-    fn default() -> Board {
+impl Board {
+    fn new(concurrency: Concurrency) -> Board {
         Board {
+            concurrency,
             version: AtomicU64::default(),
             route: Mutex::default(),
             desk: Desk::new(Settings::default()),
         }
     }
-}
 
-impl Board {
     pub(crate) fn desk(&self) -> &Arc<Desk> {
         &self.desk
     }
@@ -140,8 +151,14 @@ impl Board {
         if before.as_ref().map(|route| &route.routes) == routes {
             return;
         }
-        let after =
-            routes.map(|routes| Arc::new(Route::new(service, routes.clone(), before.as_deref())));
+        let after = routes.map(|routes| {
+            Arc::new(Route::new(
+                service,
+                routes.clone(),
+                self.concurrency,
+                before.as_deref(),
+            ))
+        });
         let mut current = self.route.lock().unwrap_or_else(PoisonError::into_inner);
         current.clone_from(&after);
         self.version.fetch_add(1, Ordering::Release);
@@ -204,17 +221,21 @@ pub(crate) struct Boards {
 }
 
 impl Boards {
-    pub(crate) fn new<'a>(services: impl Iterator<Item = &'a ServiceName>) -> Boards {
+    pub(crate) fn new<'a>(
+        services: impl Iterator<Item = &'a ServiceName>,
+        concurrency: Concurrency,
+    ) -> Boards {
         Boards {
             boards: services
-                .map(|service| (service.clone(), Arc::default()))
+                .map(|service| (service.clone(), Arc::new(Board::new(concurrency))))
                 .collect(),
             in_force: watch::Sender::new(None),
         }
     }
 
     pub(crate) fn of(&self, service: &ServiceName) -> Arc<Board> {
-        self.boards.get(service).cloned().unwrap_or_default()
+        let board = self.boards.get(service).cloned();
+        board.unwrap_or_else(|| Arc::new(Board::new(Concurrency::default())))
     }
 
     /// Takes the table whole. Called by one task only.

@@ -40,8 +40,22 @@ pub struct GatewayConfig {
     pub state_dir: Option<PathBuf>,
     /// Counts are posted this often.
     pub post_every: Duration,
+    /// How many requests a host is given at once.
+    pub concurrency: Concurrency,
     /// Bounds on requests and connections.
     pub limits: Limits,
+}
+
+/// How many requests a host is given at once; what comes beyond waits for a moment or is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Concurrency {
+    /// What the host itself says (`x-plimsoll-workers` in its answers), else an estimate.
+    #[default]
+    Found,
+    /// As many as this number of workers can use, unless the host says another one.
+    Workers(u32),
+    /// Whatever comes, as a plain proxy does: nothing protects a host that hangs.
+    Unlimited,
 }
 
 impl GatewayConfig {
@@ -61,6 +75,7 @@ impl GatewayConfig {
             admin: None,
             state_dir: None,
             post_every: Duration::from_millis(500),
+            concurrency: Concurrency::default(),
             limits: Limits::default(),
         }
     }

@@ -259,12 +259,15 @@ impl Permit {
             .with(|inner, now| inner.admission.declared(self.backend, limit, now));
     }
 
-    /// The client has its answer or is gone; the backend has not answered.
-    pub(crate) fn abandoned(&self) {
-        if let Some(slot) = self.slot {
-            self.desk
-                .with(|inner, now| inner.admission.abandoned(slot, now));
-        }
+    /// The client has its answer or is gone; the backend has not answered. Whether it answers others.
+    pub(crate) fn abandoned(&self) -> bool {
+        let Some(slot) = self.slot else {
+            return false;
+        };
+        self.desk.with(|inner, now| {
+            inner.admission.abandoned(slot, now);
+            !inner.admission.is_stalled(self.backend)
+        })
     }
 
     /// The backend is done with it.

@@ -3,8 +3,8 @@
 //! A backend that hangs still works on what it was sent, whether its client is
 //! told so or has left. Only when it answers or closes is there room for the
 //! next, so the exchange lingers in the background until then: the backend never
-//! has more than its limit, and its first late answer tells that it is back. It is
-//! told that nobody waits, so one that looks needs not work for nobody.
+//! has more than its limit, and its first late answer tells that it is back. One that
+//! answers others is told that nobody waits, so that it needs not work for nobody.
 //!
 //! Invariant: an exchange ends its permit when the backend is done with it, and
 //! not before.
@@ -99,8 +99,10 @@ struct Going {
 impl Drop for Going {
     fn drop(&mut self) {
         if let (Some(sending), Some(permit)) = (self.sending.take(), self.permit.take()) {
-            permit.abandoned();
-            self.leash.tell_gone();
+            // Of a backend that hangs, some would close and hang on: its silence is what tells.
+            if permit.abandoned() {
+                self.leash.tell_gone();
+            }
             tokio::spawn(linger(sending, permit));
         }
     }

@@ -3,7 +3,8 @@
 //! HTTP/1.1 and HTTP/2 in, with or without TLS; HTTP/1.1 out, bodies streamed
 //! both ways. Which backend answers is decided by [`edge::Router`]; this crate
 //! owns sockets, deadlines and files. The way of a request: `listen` → `serve`
-//! (`sentry` and `framing` read HTTP/1 strictly) → `proxy` → `upstream` → `body`,
+//! (`sentry` and `framing` read HTTP/1 strictly) → `proxy` → `desk`, where it gets
+//! a slot at a backend → `exchange` → `upstream` → `body`,
 //! which settles the request's `ticket` in the `ledger`. Beside it run `follow`
 //! (routes from the control plane), `post` (counts to it) and `admin`.
 //!
@@ -46,7 +47,7 @@ use tokio::task::JoinSet;
 use wire::{Client, Identity};
 
 pub use check::check;
-pub use config::{GatewayConfig, GatewayError, Limits};
+pub use config::{Concurrency, GatewayConfig, GatewayError, Limits};
 pub use tls::{TlsError, TlsFiles};
 
 use board::Boards;
@@ -156,9 +157,8 @@ impl Parts {
             Some(files) => Some(tls::Certificates::load(files)?),
             None => None,
         };
-        let boards = Arc::new(Boards::new(
-            config.listeners.keys().chain(config.tls_listeners.keys()),
-        ));
+        let services = config.listeners.keys().chain(config.tls_listeners.keys());
+        let boards = Arc::new(Boards::new(services, config.concurrency));
         let saved = match &config.state_dir {
             Some(folder) => Some(Arc::new(saved::Saved::open(folder)?)),
             None => None,

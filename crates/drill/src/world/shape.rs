@@ -27,6 +27,8 @@ pub struct Shape {
     pub requests_min: u64,
     /// Beyond what fails on the old bundle, a wave must be shown to stay within this.
     pub failure_budget: &'static str,
+    /// Whether the gateway gives hosts no more than they can answer.
+    pub protected: bool,
     /// The limit of sessions that hosts are born with; none when absent.
     pub session_bytes_max: Option<u32>,
     /// A gateway brings customers' requests; without one somebody else does, and counts.
@@ -56,6 +58,7 @@ impl Default for Shape {
             // Coarse, because waves bake for seconds here: to show so much takes some
             // fifteen requests on the new bundle. `plimsoll plan` says what a plan can see.
             failure_budget: "20%",
+            protected: true,
             session_bytes_max: None,
             gateway: true,
             watchdog: false,

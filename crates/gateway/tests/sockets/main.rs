@@ -7,6 +7,7 @@ mod failing;
 mod fleet;
 mod http2;
 mod lifecycle;
+mod overload;
 mod passing;
 mod restart;
 mod routing;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use gateway::Concurrency;
 use jiff::SignedDuration;
 use model::{Digest, EnvironmentName, GatewayName, ServiceName};
 
@@ -139,6 +140,9 @@ pub(crate) struct GatewayArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub(crate) struct LimitArgs {
+    /// Requests that each host works on at once, if it does not say so itself; `auto` finds out, `off` gives it whatever comes
+    #[arg(long, default_value = "auto", value_parser = workers, value_name = "NUMBER")]
+    pub(crate) workers: Concurrency,
     /// A request that takes longer is answered with 504
     #[arg(long, default_value = "10s", value_name = "TIME")]
     pub(crate) deadline: SignedDuration,
@@ -172,6 +176,19 @@ pub(crate) struct LimitArgs {
     /// Requests in flight get so long when the gateway is told to stop
     #[arg(long, default_value = "10s", value_name = "TIME")]
     pub(crate) drain: SignedDuration,
+}
+
+fn workers(text: &str) -> Result<Concurrency, String> {
+    match text {
+        "auto" => Ok(Concurrency::Found),
+        "off" => Ok(Concurrency::Unlimited),
+        number => match number.parse() {
+            Ok(0) | Err(_) => Err(format!(
+                "{text:?} is neither a number from 1 nor auto nor off"
+            )),
+            Ok(workers) => Ok(Concurrency::Workers(workers)),
+        },
+    }
 }
 
 fn serve(text: &str) -> Result<(ServiceName, SocketAddr), String> {

@@ -121,6 +121,7 @@ fn gateway_config(args: GatewayArgs, ask: &Ask) -> Result<GatewayConfig, Failure
         .map(|(certificates, key)| TlsFiles { certificates, key });
     config.admin = args.admin;
     config.state_dir = args.state;
+    config.concurrency = args.limits.workers;
     config.upgrades = args.limits.upgrade;
     config.limits = Limits {
         request_deadline: span(args.limits.deadline),

@@ -1,0 +1,154 @@
+//! Serving goes on while what is behind it hangs, and comes back at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::{HeaderName, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::fleet::{Answer, Host, ask, before, before_with, until};
+
+const WORKERS: usize = 4;
+/// What the gateway gives to a backend with so many workers.
+const LIMIT: usize = WORKERS + WORKERS / 4 + 1;
+const WORK: Duration = Duration::from_millis(5);
+
+/// A pool of threads, as far as its clients see: a few requests at once, the others wait, and
+/// who has left is worked for all the same.
+#[derive(Debug)]
+struct Pool {
+    workers: Arc<Semaphore>,
+    hangs: AtomicBool,
+    inside: AtomicUsize,
+    most: AtomicUsize,
+    worked: AtomicUsize,
+}
+
+impl Pool {
+    async fn serve(self: Arc<Pool>) -> Response {
+        let inside = self.inside.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(inside, Ordering::SeqCst);
+        let pool = self.clone();
+        let working = tokio::spawn(async move {
+            let _worker = pool.workers.acquire().await.unwrap();
+            tokio::time::sleep(WORK).await;
+            while pool.hangs.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            pool.inside.fetch_sub(1, Ordering::SeqCst);
+            pool.worked.fetch_add(1, Ordering::SeqCst);
+        });
+        working.await.unwrap();
+        let name = HeaderName::from_static("x-plimsoll-workers");
+        let workers = HeaderValue::from(u64::try_from(WORKERS).unwrap());
+        let mut response = "done".into_response();
+        response.headers_mut().insert(name, workers);
+        response
+    }
+}
+
+async fn pool() -> (Arc<Pool>, Host) {
+    let pool = Arc::new(Pool {
+        workers: Arc::new(Semaphore::new(WORKERS)),
+        hangs: AtomicBool::new(false),
+        inside: AtomicUsize::new(0),
+        most: AtomicUsize::new(0),
+        worked: AtomicUsize::new(0),
+    });
+    let served = pool.clone();
+    let app = Router::new().fallback(move || served.clone().serve());
+    (pool, Host::serve(app).await)
+}
+
+/// Requests of so many tenants, each on its own connection, one after the other every few milliseconds.
+async fn storm(address: std::net::SocketAddr, requests: usize, tenant: &str) -> Vec<Answer> {
+    let mut asked = JoinSet::new();
+    for _ in 0..requests {
+        let tenant = tenant.to_owned();
+        asked.spawn(async move { ask(address, "GET", "/", &[("x-tenant", &tenant)], "").await });
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    asked.join_all().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backend_that_hangs_is_given_no_more_than_its_limit_and_is_heard_when_it_is_back() {
+    let (pool, host) = pool().await;
+    let deadline = |config: &mut gateway::GatewayConfig| {
+        config.limits.request_deadline = Duration::from_millis(300);
+    };
+    let (_control, gateway) = before_with(&[host.address], deadline).await;
+    // It says how many workers it has.
+    assert_eq!(storm(gateway.address, 4, "acme").await[0].status, 200);
+    pool.most.store(0, Ordering::SeqCst);
+
+    pool.hangs.store(true, Ordering::SeqCst);
+    let answers = storm(gateway.address, 300, "acme").await;
+    let stalled = answers.iter().filter(|it| it.reason() == "stalled");
+    let late = answers.iter().filter(|it| it.status == 504);
+    assert!(stalled.clone().count() > 100, "most are spared the wait");
+    assert!(
+        stalled
+            .clone()
+            .all(|it| !it.header("retry-after").is_empty())
+    );
+    assert!(late.count() <= LIMIT, "only those that it had been given");
+    let most = pool.most.load(Ordering::SeqCst);
+    assert!(most <= LIMIT, "{most} of {LIMIT} at once");
+    let before = pool.worked.load(Ordering::SeqCst);
+
+    pool.hangs.store(false, Ordering::SeqCst);
+    let start = Instant::now();
+    loop {
+        let answer = ask(gateway.address, "GET", "/", &[("x-tenant", "acme")], "").await;
+        if answer.status == 200 {
+            break;
+        }
+        assert!(
+            start.elapsed() < Duration::from_secs(5),
+            "{}",
+            answer.text()
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let dead = pool.worked.load(Ordering::SeqCst) - before;
+    assert!(dead <= LIMIT + 1, "{dead} done for nobody");
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_tenant_that_asks_too_much_is_not_everybodys_trouble() {
+    let (pool, host) = pool().await;
+    let (_control, gateway) = before(&[host.address]).await;
+    assert_eq!(storm(gateway.address, 4, "acme").await[0].status, 200);
+    // As many as 4 workers of 5 ms can't do in time.
+    let address = gateway.address;
+    let over = Arc::new(AtomicBool::new(false));
+    let mut flood = JoinSet::new();
+    for _ in 0..64 {
+        let over = over.clone();
+        flood.spawn(async move {
+            let mut refused = 0_u32;
+            while !over.load(Ordering::SeqCst) {
+                let answer = ask(address, "GET", "/", &[("x-tenant", "greedy")], "").await;
+                refused += u32::from(answer.status == 503);
+            }
+            refused
+        });
+    }
+    until("full", || pool.inside.load(Ordering::SeqCst) >= WORKERS).await;
+    for _ in 0..50 {
+        let answer = ask(address, "GET", "/", &[("x-tenant", "modest")], "").await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    over.store(true, Ordering::SeqCst);
+    let refused: u32 = flood.join_all().await.into_iter().sum();
+    assert!(refused > 0, "it was too much");
+    assert!(pool.most.load(Ordering::SeqCst) <= 64);
+    gateway.stop().await;
+}

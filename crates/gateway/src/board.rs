@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use edge::Router;
-use edge::admission::{BackendKey, BackendSpec, LIMIT_MAX, PoolKey, Settings, limit_for_workers};
+use edge::admission::{BackendKey, BackendSpec, PoolKey, limit_for_workers};
 use http::HeaderName;
 use model::{Backend, Digest, RouteTable, ServiceName, ServiceRoutes};
 use tokio::sync::watch;
@@ -107,9 +107,8 @@ fn spec((backend, digest): (&Backend, Digest), concurrency: Concurrency) -> Back
         pool: pool_key(digest),
         declared: None,
         configured: match concurrency {
-            Concurrency::Found => None,
+            Concurrency::Found | Concurrency::Unlimited => None,
             Concurrency::Workers(workers) => Some(limit_for_workers(workers)),
-            Concurrency::Unlimited => Some(LIMIT_MAX),
         },
         // A process that ends closes its connections, which ends what it was sent.
         epoch: 0,
@@ -131,7 +130,7 @@ impl Board {
             concurrency,
             version: AtomicU64::default(),
             route: Mutex::default(),
-            desk: Desk::new(Settings::default()),
+            desk: Desk::new(concurrency == Concurrency::Unlimited),
         }
     }
 

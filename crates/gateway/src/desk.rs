@@ -6,7 +6,7 @@
 //! Invariant: every slot that was given out is reported ended exactly once: by
 //! its [`Permit`], which reports it unused when it is dropped.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use std::time::Duration;
 use edge::Bucket;
 use edge::admission::{
     Action, Admission, BackendKey, BackendSpec, Decision, Offer, Outcome, PoolKey, Priority,
-    Refused, RequestId, Sent, Settings, Slot, Tenant, View, limit_for_workers,
+    Refused, RequestId, Sent, Settings, Slot, Tenant, View, Why, limit_for_workers,
 };
 
 use tokio::sync::{Notify, oneshot};
@@ -31,6 +31,8 @@ const IDLE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Desk {
     epoch: Instant,
+    /// Backends are given whatever comes, in turn.
+    is_open: bool,
     inner: Mutex<Inner>,
     /// Something is due earlier than the clock task believes.
     earlier: Notify,
@@ -41,6 +43,8 @@ struct Inner {
     admission: Admission,
     waiting: HashMap<RequestId, oneshot::Sender<Result<Sent, Refused>>>,
     requests: u64,
+    /// For a desk that is open.
+    pools: BTreeMap<PoolKey, Vec<BackendKey>>,
     /// When the clock task looks next.
     looks_at: Duration,
 }
@@ -65,11 +69,13 @@ pub(crate) fn tenant(name: &str) -> Tenant {
 }
 
 impl Desk {
-    pub(crate) fn new(settings: Settings) -> Arc<Desk> {
+    pub(crate) fn new(is_open: bool) -> Arc<Desk> {
         Arc::new(Desk {
+            is_open,
             epoch: Instant::now(),
             inner: Mutex::new(Inner {
-                admission: Admission::new(settings),
+                admission: Admission::new(Settings::default()),
+                pools: BTreeMap::new(),
                 waiting: HashMap::new(),
                 requests: 0,
                 looks_at: IDLE,
@@ -107,7 +113,13 @@ impl Desk {
 
     /// The backends in force.
     pub(crate) fn set_backends(&self, specs: &[BackendSpec]) {
-        self.with(|inner, now| inner.admission.set_backends(specs, now));
+        self.with(|inner, now| {
+            inner.pools.clear();
+            for spec in specs {
+                inner.pools.entry(spec.pool).or_default().push(spec.key);
+            }
+            inner.admission.set_backends(specs, now);
+        });
     }
 
     /// Everything, and when that was by the machine's clock.
@@ -121,6 +133,9 @@ impl Desk {
     /// # Errors
     /// Why there is none, and when to come back.
     pub(crate) async fn enter(self: &Arc<Desk>, want: Want) -> Result<Permit, Refused> {
+        if self.is_open {
+            return self.in_turn(want.pool);
+        }
         let deadline = want.deadline.saturating_duration_since(self.epoch);
         let waiting = self.with(|inner, now| {
             inner.requests += 1;
@@ -158,6 +173,26 @@ impl Desk {
             }
         };
         sent.map(|sent| self.permit(sent))
+    }
+
+    /// The pool's next backend, whatever it is like.
+    fn in_turn(self: &Arc<Desk>, pool: PoolKey) -> Result<Permit, Refused> {
+        let mut inner = self.lock();
+        inner.requests += 1;
+        let turn = usize::try_from(inner.requests).unwrap_or(0);
+        let backends = inner.pools.get(&pool).filter(|it| !it.is_empty());
+        let backend = backends.map(|backends| backends[turn % backends.len()]);
+        match backend {
+            Some(backend) => Ok(Permit {
+                desk: self.clone(),
+                slot: None,
+                backend,
+            }),
+            None => Err(Refused {
+                why: Why::NoBackend,
+                retry_after: Duration::from_secs(1),
+            }),
+        }
     }
 
     fn permit(self: &Arc<Desk>, sent: Sent) -> Permit {
@@ -243,6 +278,7 @@ impl Drop for Waiting {
 #[derive(Debug)]
 pub(crate) struct Permit {
     desk: Arc<Desk>,
+    /// None once it is ended, and at a desk that is open.
     slot: Option<Slot>,
     backend: BackendKey,
 }
@@ -262,7 +298,7 @@ impl Permit {
     /// The client has its answer or is gone; the backend has not answered. Whether it answers others.
     pub(crate) fn abandoned(&self) -> bool {
         let Some(slot) = self.slot else {
-            return false;
+            return true;
         };
         self.desk.with(|inner, now| {
             inner.admission.abandoned(slot, now);

@@ -12,12 +12,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use edge::Outcome;
-use edge::admission::Outcome as Ended;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use crate::config::Limits;
-use crate::desk::Permit;
 use crate::ledger::Ticket;
 use crate::upstream::Connection;
 use crate::vitals::Busy;
@@ -306,8 +304,6 @@ pub(crate) struct Download {
     progress: Option<Arc<Progress>>,
     ticket: Option<Ticket>,
     connection: Option<Connection>,
-    /// Given back unused if the client leaves: that says nothing of the backend.
-    permit: Option<Permit>,
     /// The client's connection is busy until this is dropped.
     _busy: Busy,
 }
@@ -319,7 +315,7 @@ impl Download {
         whole: Outcome,
         progress: Option<Arc<Progress>>,
         ticket: Ticket,
-        (connection, permit): (Connection, Permit),
+        connection: Connection,
         busy: Busy,
     ) -> Download {
         let mut download = Download {
@@ -330,7 +326,6 @@ impl Download {
             progress,
             ticket: Some(ticket),
             connection: Some(connection),
-            permit: Some(permit),
             _busy: busy,
         };
         if download.inner.is_end_stream() {
@@ -382,13 +377,6 @@ impl Download {
         {
             connection.give_back();
         }
-        // After the connection, which the next request may use.
-        if let Some(permit) = self.permit.take() {
-            permit.end(match self.whole {
-                Outcome::Failed => Ended::Failed,
-                Outcome::Served | Outcome::Gone => Ended::Ok,
-            });
-        }
     }
 
     /// The backend broke off or was too slow, unless it was the client's doing.
@@ -406,12 +394,6 @@ impl Download {
             ticket.settle_cut(outcome);
         }
         self.connection = None;
-        if let Some(permit) = self.permit.take() {
-            permit.end(match outcome {
-                Outcome::Failed => Ended::Closed,
-                Outcome::Served | Outcome::Gone => Ended::Unsent,
-            });
-        }
     }
 }
 

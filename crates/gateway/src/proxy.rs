@@ -326,14 +326,18 @@ impl Front {
             permit.end(Ended::Failed);
             return Err(Reason::BrokenAnswer);
         }
+        // Not at the body's end: that may be the client's time, and a stream would hold a slot for good.
+        permit.end(match outcome(status) {
+            Outcome::Failed => Ended::Failed,
+            Outcome::Served | Outcome::Gone => Ended::Ok,
+        });
         let waited = progress.as_ref().map_or(Duration::ZERO, |it| it.waited());
         ticket.answered(waited);
         headers::strip_hop_by_hop(response.headers_mut());
         *response.version_mut() = Version::HTTP_11;
         Ok(response.map(|body| {
             let whole = outcome(status);
-            let held = (connection, permit);
-            let download = Download::new(body, deadline, whole, progress, ticket, held, busy);
+            let download = Download::new(body, deadline, whole, progress, ticket, connection, busy);
             ReplyBody::Passed(Box::new(download))
         }))
     }

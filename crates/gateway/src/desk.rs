@@ -306,7 +306,7 @@ impl Permit {
         })
     }
 
-    /// The backend is done with it.
+    /// The backend has answered or closed.
     pub(crate) fn end(mut self, outcome: Outcome) {
         self.report(outcome);
     }

@@ -6,7 +6,7 @@
 //! has more than its limit, and its first late answer tells that it is back. One that
 //! answers others is told that nobody waits, so that it needs not work for nobody.
 //!
-//! Invariant: an exchange ends its permit when the backend is done with it, and
+//! Invariant: an exchange gives up its permit when the backend has answered or closed, and
 //! not before.
 
 use std::future::poll_fn;

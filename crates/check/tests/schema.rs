@@ -212,6 +212,7 @@ fn mistakes_of_form_fail_both() {
         "prometheus = { url = \"a:9090\", requests = \"a\", failed = \"b\" }",
         "prometheus = { url = \"http://a:9090\", requests = \" \", failed = \"b\" }",
         "prometheus = { url = \"http://${host}:9090\", requests = \"a\", failed = \"b\" }",
+        "prometheus = { url = \"http://a:9090/$b\", requests = \"a\", failed = \"b\" }",
         "prometheus = { url = \"http://u:p@a:9090\", requests = \"a\", failed = \"b\" }",
         "prometheus = { url = \"http://a:9090\", requests = \"a\", failed = \"b\", every = \"0s\" }",
         "prometheus = { url = \"http://a:9090\", requests = \"a\", failed = \"b\", every = 5 }",

@@ -138,9 +138,9 @@ pub(super) fn base_url(text: &str) -> Result<String, Flaw> {
         "is not the URL of a server",
         "write it like \"http://prometheus:9090\"",
     );
-    if text.contains("${") || text.contains('?') {
+    if text.contains(['$', '?']) {
         let flaw = Flaw::new(format!("{} {what}", quoted(text)));
-        return Err(flaw.help(format!("{how}, without placeholders and `?`")));
+        return Err(flaw.help(format!("{how}, without `$` and `?`")));
     }
     let url = url(text, what, how)?;
     Ok(url.trim_end_matches('/').to_owned())

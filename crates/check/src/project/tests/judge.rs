@@ -263,7 +263,7 @@ environment = "prodution"
             plimsoll.toml:3:22: "http://${host}:9090" is not the URL of a server
               3 | prometheus = { url = "http://${host}:9090" }
                 |                      ^^^^^^^^^^^^^^^^^^^^^
-              help: write it like "http://prometheus:9090", without placeholders and `?`
+              help: write it like "http://prometheus:9090", without `$` and `?`
         "#]],
     );
     check_service(

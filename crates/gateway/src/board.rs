@@ -159,11 +159,12 @@ impl Board {
             ))
         });
         let mut current = self.route.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under one lock, so that whoever asks for the newest route finds its backends admitted.
+        let specs = after.as_ref().map_or(&[][..], |route| &route.specs);
+        self.desk.set_backends(specs);
         current.clone_from(&after);
         self.version.fetch_add(1, Ordering::Release);
         drop(current);
-        let specs = after.as_ref().map_or(&[][..], |route| &route.specs);
-        self.desk.set_backends(specs);
         for upstream in before.iter().flat_map(|route| &route.upstreams) {
             let kept = after
                 .as_ref()

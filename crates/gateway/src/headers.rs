@@ -177,6 +177,15 @@ pub(crate) fn tenant(headers: &HeaderMap, header: Option<&HeaderName>) -> String
     tenant
 }
 
+/// The body's announced length; hyper has checked that there is one at most.
+pub(crate) fn announced(headers: &HeaderMap) -> u64 {
+    let value = headers.get(CONTENT_LENGTH);
+    value
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.trim().parse().ok())
+        .unwrap_or(0)
+}
+
 /// How many workers a backend says it has; that is for the gateway alone.
 pub(crate) fn take_workers(headers: &mut HeaderMap) -> Option<u32> {
     let value = headers.remove(WORKERS)?;

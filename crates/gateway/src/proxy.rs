@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use edge::admission::{Outcome as Ended, Why};
 use edge::{Bucket, Outcome};
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT};
+use http::header::{CONNECTION, EXPECT};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
@@ -198,7 +198,7 @@ impl Front {
         let on_upgrade = hyper::upgrade::on(&mut request);
         let (mut head, body) = request.into_parts();
         headers::check(&head)?;
-        if announced(&head.headers) > self.limits.body_bytes_max {
+        if headers::announced(&head.headers) > self.limits.body_bytes_max {
             // A client that waits for "100 Continue" has sent nothing yet, and shall not begin.
             let waits = head.headers.contains_key(EXPECT);
             return Err(Refused {
@@ -241,27 +241,44 @@ impl Front {
     async fn place(
         &self,
         peer: &Peer,
-        route: Arc<Route>,
+        mut route: Arc<Route>,
         tenant: &str,
         head: &http::request::Parts,
         (began, deadline): (Instant, Instant),
     ) -> Result<(Arc<Route>, usize, Permit), Refused> {
-        let choice = route.router.choose(tenant);
-        let choice = choice.map_err(|edge::NoBackend| Reason::NoHost)?;
-        let entered = peer.board.desk().enter(Want {
-            pool: pool_key(choice.label.digest),
-            tenant: desk::tenant(tenant),
-            bucket: choice.bucket,
-            deadline,
-        });
-        let refused = match entered.await {
+        let enter = |pool, bucket| {
+            let tenant = desk::tenant(tenant);
+            peer.board.desk().enter(Want {
+                pool,
+                tenant,
+                bucket,
+                deadline,
+            })
+        };
+        let key = |route: &Route| {
+            let choice = route.router.choose(tenant);
+            let choice = choice.map_err(|edge::NoBackend| Reason::NoHost)?;
+            Ok::<_, Reason>((pool_key(choice.label.digest), choice.bucket))
+        };
+        let (pool, bucket) = key(&route)?;
+        let mut entered = enter(pool, bucket).await;
+        // The table was changed at this very moment: the newest one has the pool that is there now.
+        if let Err(refused) = &entered
+            && refused.why == Why::NoBackend
+            && let Some(newest) = peer.board.route()
+        {
+            route = newest;
+            let (pool, bucket) = key(&route)?;
+            entered = enter(pool, bucket).await;
+        }
+        let refused = match entered {
             Ok(permit) => {
                 // While it waited the table may have changed; the backend may stand only in the newer one.
                 let found = |route: Arc<Route>| {
                     let at = route.backend(permit.backend())?;
                     Some((route, at))
                 };
-                let found = found(route).or_else(|| found(peer.board.route()?));
+                let found = found(route.clone()).or_else(|| found(peer.board.route()?));
                 let (route, at) = found.ok_or(Reason::NoHost)?;
                 return Ok((route, at, permit));
             }
@@ -273,6 +290,8 @@ impl Front {
             Why::Late | Why::Ramp | Why::Overflow | Why::Waited => Reason::Overloaded,
         };
         // A bundle that answers nobody fails those who are spared the wait as well.
+        let choice = route.router.choose(tenant);
+        let choice = choice.map_err(|edge::NoBackend| Reason::NoHost)?;
         let at = choice.backends.start + usize::from(choice.bucket.get()) % choice.backends.len();
         let spot = route
             .router
@@ -469,15 +488,6 @@ fn fail(ticket: Ticket, error: Option<SendError>, progress: Option<&Progress>) -
         | Reason::BodyTooLarge => ticket.refuse(reason),
     }
     reason
-}
-
-/// The body's announced length; hyper has checked that there is one at most.
-fn announced(headers: &http::HeaderMap) -> u64 {
-    let value = headers.get(CONTENT_LENGTH);
-    value
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.trim().parse().ok())
-        .unwrap_or(0)
 }
 
 async fn drain(mut body: Incoming) {

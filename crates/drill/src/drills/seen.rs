@@ -167,8 +167,8 @@ async fn tight(hosts: &[Place], report: &LoadReport) -> Seen {
     }
 }
 
-/// One number of a server's own, if it answers.
-async fn stat(place: &Place, name: &str) -> Option<u64> {
+/// A server's own numbers, if it answers.
+async fn stats(place: &Place) -> Option<serde_json::Value> {
     let url = format!("http://{}/stats", place.stats);
     let asked = async {
         reqwest::get(url)
@@ -179,7 +179,12 @@ async fn stat(place: &Place, name: &str) -> Option<u64> {
             .ok()
     };
     let stats = tokio::time::timeout(Duration::from_secs(1), asked).await;
-    stats.ok()??.get(name)?.as_u64()
+    stats.ok()?
+}
+
+/// One of them.
+async fn stat(place: &Place, name: &str) -> Option<u64> {
+    stats(place).await?.get(name)?.as_u64()
 }
 
 /// How many serving threads all servers have, and how many of them were taken
@@ -189,19 +194,7 @@ async fn threads(hosts: &[Place]) -> (u64, u64) {
     let mut most = vec![(0, 0); hosts.len()];
     for _ in 0..LOOKS {
         for (place, most) in hosts.iter().zip(&mut most) {
-            let url = format!("http://{}/stats", place.stats);
-            let stats = async {
-                reqwest::get(url)
-                    .await
-                    .ok()?
-                    .json::<serde_json::Value>()
-                    .await
-                    .ok()
-            };
-            let stats = tokio::time::timeout(Duration::from_secs(1), stats)
-                .await
-                .ok()
-                .flatten();
+            let stats = stats(place).await;
             let read = |name: &str| stats.as_ref().and_then(|stats| stats.get(name)?.as_u64());
             if let (Some(busy), Some(threads)) = (read("threads_busy"), read("threads")) {
                 *most = (most.0.max(busy), threads);

@@ -210,10 +210,9 @@ impl Front {
         headers::strip_request(&mut head.headers);
         // After stripping: the backend must see the same tenant as the count.
         let tenant = headers::tenant(&head.headers, route.tenant_header.as_ref());
-        let (route, backend, permit) = self
+        let (route, backend, bucket, permit) = self
             .place(peer, route, &tenant, &head, (began, deadline))
             .await?;
-        let bucket = Bucket::of(&peer.service, &tenant);
         let spot = route
             .router
             .spot(backend, bucket, head.method.as_str(), head.uri.path());
@@ -245,7 +244,7 @@ impl Front {
         tenant: &str,
         head: &http::request::Parts,
         (began, deadline): (Instant, Instant),
-    ) -> Result<(Arc<Route>, usize, Permit), Refused> {
+    ) -> Result<(Arc<Route>, usize, Bucket, Permit), Refused> {
         let enter = |pool, bucket| {
             let tenant = desk::tenant(tenant);
             peer.board.desk().enter(Want {
@@ -280,7 +279,7 @@ impl Front {
                 };
                 let found = found(route.clone()).or_else(|| found(peer.board.route()?));
                 let (route, at) = found.ok_or(Reason::NoHost)?;
-                return Ok((route, at, permit));
+                return Ok((route, at, bucket, permit));
             }
             Err(refused) => refused,
         };

@@ -1,0 +1,183 @@
+//! Whether and where a request goes.
+//!
+//! Invariant: what is admitted has a slot at a backend of its tenant's bundle; what is
+//! refused has touched none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use edge::admission::Why;
+use edge::{Bucket, Outcome};
+use http::Request;
+use http::header::EXPECT;
+use hyper::body::{Body, Incoming};
+use hyper::upgrade::OnUpgrade;
+use tokio::time::Instant;
+
+use super::{Front, Peer};
+use crate::answer::{LATER, Reason};
+use crate::board::{Route, pool_key};
+use crate::body::{Progress, Upload};
+use crate::desk::{self, Permit, Want};
+use crate::headers;
+use crate::ledger::Ticket;
+use crate::tunnel;
+/// A request that has a backend.
+pub(super) struct Admitted {
+    pub(super) route: Arc<Route>,
+    /// Its place in the route.
+    pub(super) backend: usize,
+    pub(super) permit: Permit,
+    pub(super) bucket: Bucket,
+    pub(super) request: Request<Upload>,
+    pub(super) progress: Option<Arc<Progress>>,
+    pub(super) ticket: Ticket,
+    /// The client's end, if it asks for another protocol.
+    pub(super) upgrade: Option<OnUpgrade>,
+}
+
+/// A request that has none, with its unread body.
+pub(super) struct Refused {
+    pub(super) reason: Reason,
+    /// When to come back.
+    pub(super) later: Duration,
+    /// Counted as the bundle's failure already.
+    pub(super) settled: bool,
+    /// To be read and thrown away before the answer.
+    pub(super) discard: Option<Incoming>,
+}
+
+impl From<Reason> for Refused {
+    fn from(reason: Reason) -> Refused {
+        Refused {
+            reason,
+            later: LATER,
+            settled: false,
+            discard: None,
+        }
+    }
+}
+
+impl Front {
+    /// Decides whether and where the request goes, and waits for a slot there.
+    pub(super) async fn admit(
+        &self,
+        peer: &Peer,
+        route: Arc<Route>,
+        mut request: Request<Incoming>,
+        (began, deadline): (Instant, Instant),
+    ) -> Result<Admitted, Refused> {
+        // Out of the head in any case: it is the client's, and what goes on is another connection's.
+        let on_upgrade = hyper::upgrade::on(&mut request);
+        let (mut head, body) = request.into_parts();
+        headers::check(&head)?;
+        if headers::announced(&head.headers) > self.limits.body_bytes_max {
+            // A client that waits for "100 Continue" has sent nothing yet, and shall not begin.
+            let waits = head.headers.contains_key(EXPECT);
+            return Err(Refused {
+                discard: (!waits).then_some(body),
+                ..Reason::BodyTooLarge.into()
+            });
+        }
+        let asked = tunnel::asked(&head, &self.upgrades).filter(|_| body.is_end_stream());
+        headers::strip_request(&mut head.headers);
+        // After stripping: the backend must see the same tenant as the count.
+        let tenant = headers::tenant(&head.headers, route.tenant_header.as_ref());
+        let (route, backend, bucket, permit) = self
+            .place(peer, route, &tenant, &head, (began, deadline))
+            .await?;
+        let spot = route
+            .router
+            .spot(backend, bucket, head.method.as_str(), head.uri.path());
+        let spot = spot.ok_or(Reason::NoHost)?;
+        let address = route.upstreams[backend].address();
+        headers::prepare(&mut head, peer.address, peer.scheme, address, &self.ids);
+        let upgrade = asked.map(|protocol| {
+            tunnel::switch(&mut head.headers, protocol);
+            on_upgrade
+        });
+        let (upload, progress) = Upload::new(body, &self.limits);
+        Ok(Admitted {
+            request: Request::from_parts(head, upload),
+            progress,
+            backend,
+            permit,
+            bucket,
+            ticket: self.ledger.ticket(spot, tenant, began),
+            upgrade,
+            route,
+        })
+    }
+
+    /// Waits for a slot at one of the backends of the tenant's bundle.
+    async fn place(
+        &self,
+        peer: &Peer,
+        mut route: Arc<Route>,
+        tenant: &str,
+        head: &http::request::Parts,
+        (began, deadline): (Instant, Instant),
+    ) -> Result<(Arc<Route>, usize, Bucket, Permit), Refused> {
+        let enter = |pool, bucket| {
+            let tenant = desk::tenant(tenant);
+            peer.board.desk().enter(Want {
+                pool,
+                tenant,
+                bucket,
+                deadline,
+            })
+        };
+        let key = |route: &Route| {
+            let choice = route.router.choose(tenant);
+            let choice = choice.map_err(|edge::NoBackend| Reason::NoHost)?;
+            Ok::<_, Reason>((pool_key(choice.label.digest), choice.bucket))
+        };
+        let (pool, bucket) = key(&route)?;
+        let mut entered = enter(pool, bucket).await;
+        // The table was changed at this very moment: the newest one has the pool that is there now.
+        if let Err(refused) = &entered
+            && refused.why == Why::NoBackend
+            && let Some(newest) = peer.board.route()
+        {
+            route = newest;
+            let (pool, bucket) = key(&route)?;
+            entered = enter(pool, bucket).await;
+        }
+        let refused = match entered {
+            Ok(permit) => {
+                // While it waited the table may have changed; the backend may stand only in the newer one.
+                let found = |route: Arc<Route>| {
+                    let at = route.backend(permit.backend())?;
+                    Some((route, at))
+                };
+                let found = found(route.clone()).or_else(|| found(peer.board.route()?));
+                let (route, at) = found.ok_or(Reason::NoHost)?;
+                return Ok((route, at, bucket, permit));
+            }
+            Err(refused) => refused,
+        };
+        let reason = match refused.why {
+            Why::NoBackend => Reason::NoHost,
+            Why::Stalled => Reason::Stalled,
+            Why::Late | Why::Ramp | Why::Overflow | Why::Waited => Reason::Overloaded,
+        };
+        // A bundle that answers nobody fails those who are spared the wait as well.
+        let choice = route.router.choose(tenant);
+        let choice = choice.map_err(|edge::NoBackend| Reason::NoHost)?;
+        let at = choice.backends.start + usize::from(choice.bucket.get()) % choice.backends.len();
+        let spot = route
+            .router
+            .spot(at, choice.bucket, head.method.as_str(), head.uri.path());
+        let blamed = spot.filter(|_| reason == Reason::Stalled);
+        let settled = blamed.is_some();
+        if let Some(spot) = blamed {
+            let ticket = self.ledger.ticket(spot, tenant.to_owned(), began);
+            ticket.settle(Outcome::Failed);
+        }
+        Err(Refused {
+            later: refused.retry_after,
+            settled,
+            ..reason.into()
+        })
+    }
+}

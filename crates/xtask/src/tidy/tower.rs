@@ -24,6 +24,7 @@ const TOWER: &[(&str, &[&str])] = &[
     // Adapters, which don't know each other.
     ("journal", &["model"]),
     ("wire", &["model"]),
+    ("notify", &["model"]),
     // Shells.
     (
         "server",

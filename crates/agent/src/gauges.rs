@@ -1,7 +1,8 @@
 //! How full this host is: cores, memory, and the disk with the trees.
 //!
 //! The whole host is looked at, not the service alone: what a new bundle takes,
-//! its neighbours lack.
+//! its neighbours lack. Hosts that share a machine (containers, a quickstart) say so
+//! by [`machine`], and are then not compared by it.
 //!
 //! Invariant: what can't be read is left out, never guessed, and never holds up
 //! a heartbeat for longer than [`READ_WITHIN`].
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use model::Digest;
 use tokio::task::JoinHandle;
 
 /// Kernel files answer at once; a file system of the network that is gone may
@@ -76,6 +78,14 @@ impl Gauges {
             .filter_map(|(name, full)| Some((name.to_owned(), full?)))
             .collect()
     }
+}
+
+/// Tells this machine from others, the same in all its containers: `/proc/stat` and
+/// `/proc/meminfo` are the kernel's, whoever reads them, and so is its boot's number
+/// (random(4)). None where there is no such file.
+pub(crate) fn machine() -> Option<Digest> {
+    let boot = read("/proc/sys/kernel/random/boot_id")?;
+    Some(Digest::of(boot.trim().as_bytes()))
 }
 
 fn read(path: &str) -> Option<String> {

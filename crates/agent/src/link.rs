@@ -22,7 +22,7 @@ use crate::advance;
 use crate::command;
 use crate::config::Timings;
 use crate::core::Inbox;
-use crate::gauges::Gauges;
+use crate::gauges::{Gauges, machine};
 use crate::hands::Hands;
 use crate::trust::Trust;
 use crate::words::surroundings;
@@ -213,6 +213,7 @@ impl Link {
     pub(crate) async fn heartbeats(mut self) {
         let mut exits = Exits::default();
         let mut gauges = Gauges::new(&self.state_dir);
+        let machine = machine();
         loop {
             let host = self.state.borrow_and_update().clone();
             exits.count(&self.hands, &host).await;
@@ -230,6 +231,7 @@ impl Link {
             let beat = Heartbeat {
                 services: services.collect(),
                 gauges: gauges.look().await,
+                machine,
             };
             let sent = self
                 .client

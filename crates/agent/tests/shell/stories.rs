@@ -56,7 +56,9 @@ async fn a_good_order_is_confirmed_and_a_rollback_restores_every_byte() {
     // The first beat knows no share of time yet; an idle machine may show 0.
     eventually("gauges told", || {
         let inner = fake.inner();
-        let gauges = &inner.beats.last().unwrap().gauges;
+        let beat = inner.beats.last().unwrap();
+        assert_eq!(beat.machine.is_some(), cfg!(target_os = "linux"));
+        let gauges = &beat.gauges;
         let names: Vec<&str> = gauges.keys().map(String::as_str).collect();
         names == ["cpu", "disk", "memory"] && gauges.values().all(|full| *full <= 1000)
     })

@@ -27,6 +27,8 @@ pub(super) struct Seen {
     exits: BTreeMap<ServiceName, Exits>,
     gauges: [Option<u16>; GAUGES.len()],
     gauges_at: Option<Timestamp>,
+    /// Whose gauges they are, if the host says so.
+    pub(super) machine: Option<Digest>,
 }
 
 /// Unplanned exits between beats, until a judge takes them.
@@ -151,6 +153,7 @@ impl Seen {
             exits: BTreeMap::new(),
             gauges: [None; GAUGES.len()],
             gauges_at: None,
+            machine: None,
         }
     }
 
@@ -223,8 +226,14 @@ impl Watch {
         }
     }
 
-    /// How full a host is, in thousandths, by gauge.
-    pub fn gauges(&mut self, host: &HostName, gauges: BTreeMap<String, u16>, now: Timestamp) {
+    /// How full a host is, in thousandths, by gauge; `machine` is the same for hosts that share one.
+    pub fn gauges(
+        &mut self,
+        host: &HostName,
+        gauges: BTreeMap<String, u16>,
+        machine: Option<Digest>,
+        now: Timestamp,
+    ) {
         self.heard(host, now);
         let Some(seen) = self.hosts.get_mut(host) else {
             return;
@@ -232,6 +241,7 @@ impl Watch {
         let level = |name: &str| gauges.get(name).map(|permille| (*permille).min(1000));
         seen.gauges = GAUGES.map(level);
         seen.gauges_at = Some(now);
+        seen.machine = machine;
     }
 
     /// When a host was last heard of.

@@ -3,7 +3,7 @@
 //! Invariant: a host that is being changed is on no side, because nobody can
 //! say which bundle did what it did.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use judge::tick::{EventTick, Exposed, GROUPS_MAX, GaugeSample};
 use judge::{Side, Tick};
@@ -169,6 +169,7 @@ pub(super) fn add_hosts(
     let mut crashes = Exposures::default();
     let mut heartbeats = Exposures::default();
     let mut gauges: BTreeMap<(u8, u8, Side), (u64, u64)> = BTreeMap::new();
+    let shared = shared_machines(roster, hosts);
     for (name, member) in &roster.0 {
         let Some(seen) = hosts.get_mut(name) else {
             continue;
@@ -181,6 +182,9 @@ pub(super) fn add_hosts(
         };
         let on = side(canary, running);
         heartbeats.add(on, missed(seen.at, since, now));
+        if seen.machine.is_some_and(|it| shared.contains(&it)) {
+            continue;
+        }
         for (gauge, permille) in seen.gauges_in([since, now]) {
             let (sum, count) = gauges.entry((gauge, member.group, on)).or_default();
             *sum += u64::from(permille);
@@ -199,6 +203,14 @@ pub(super) fn add_hosts(
             permille: u16::try_from(sum / count.max(1)).unwrap_or(1000),
         })
         .collect();
+}
+
+/// Machines on which several of these hosts are. How full such a machine is says nothing of a
+/// bundle: all of them fill it, and each looks at it at another moment.
+fn shared_machines(roster: &Roster, hosts: &BTreeMap<HostName, Seen>) -> BTreeSet<Digest> {
+    let machines = roster.0.keys().filter_map(|name| hosts.get(name)?.machine);
+    let mut met = BTreeSet::new();
+    machines.filter(|machine| !met.insert(*machine)).collect()
 }
 
 const _: () = assert!(GAUGES.len() <= judge::tick::GAUGES_MAX);

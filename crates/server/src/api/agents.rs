@@ -272,7 +272,11 @@ pub(crate) async fn heartbeat(
     signed: Signed,
 ) -> Result<Json<Done>, No> {
     signed.only(&host)?;
-    let Heartbeat { services, gauges } = signed.json()?;
+    let Heartbeat {
+        services,
+        gauges,
+        machine,
+    } = signed.json()?;
     let beats: BTreeMap<_, _> = services
         .into_iter()
         .map(|mut beat| {
@@ -284,7 +288,7 @@ pub(crate) async fn heartbeat(
     let host = signed.host;
     app.control.observe(move |watch, now| {
         watch.beat(&host, beats, now);
-        watch.gauges(&host, gauges, now);
+        watch.gauges(&host, gauges, machine, now);
     });
     Ok(Json(Done {
         detail: "heard".into(),

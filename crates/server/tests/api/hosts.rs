@@ -163,6 +163,7 @@ async fn a_heartbeat_is_seen_and_not_journaled() {
             exits: Some(2),
         }],
         gauges: Default::default(),
+        machine: None,
     };
     let _: Value = agent
         .client

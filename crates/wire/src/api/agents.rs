@@ -114,6 +114,11 @@ pub struct Heartbeat {
     /// How full the host is, in thousandths of each limit: `cpu`, `memory`, `disk`.
     #[serde(default)]
     pub gauges: BTreeMap<String, u16>,
+    /// Of which machine that is: a digest that hosts on one kernel share, so that what
+    /// one of them does is not held against another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub machine: Option<Digest>,
 }
 
 /// One service in a heartbeat.

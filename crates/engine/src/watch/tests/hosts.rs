@@ -123,7 +123,9 @@ fn each_sample_of_a_gauge_is_told_once() {
         if n % 5 == 0 {
             for name in ["a-0", "b-1"] {
                 let gauges = [("cpu".to_owned(), 100 + n), ("moon".to_owned(), 1)];
-                world.watch.gauges(&host(name), gauges.into(), world.now);
+                world
+                    .watch
+                    .gauges(&host(name), gauges.into(), None, world.now);
             }
         }
     }
@@ -142,6 +144,44 @@ fn each_sample_of_a_gauge_is_told_once() {
         [(0, new, 100), (3, old, 100), (0, new, 105), (3, old, 105)]
     );
     assert!(gauges.iter().all(|it| it.gauge == 0));
+}
+
+/// The verdict after ten minutes in which the new bundle's host looked twice as busy.
+fn verdict_on_busy(machine: impl Fn(&str) -> Digest) -> Verdict {
+    let mut world = World::new();
+    let minutes = |world: &mut World, new: u16| {
+        for n in 0..600_u16 {
+            second(world, &[]);
+            for name in HOSTS.into_iter().filter(|_| n % 5 == 0) {
+                let cpu = if name == "a-0" { new } else { 400 };
+                let gauges = [("cpu".to_owned(), cpu)];
+                let machine = Some(machine(name));
+                let now = world.now;
+                world.watch.gauges(&host(name), gauges.into(), machine, now);
+            }
+        }
+    };
+    minutes(&mut world, 400);
+    world.release(plan());
+    minutes(&mut world, 790);
+    world.judged().verdict
+}
+
+#[test]
+fn hosts_on_one_machine_are_not_compared_by_how_full_it_is() {
+    let alone = verdict_on_busy(|name| Digest::of(name.as_bytes()));
+    let Verdict::Fail { rule, reason, .. } = alone else {
+        panic!("{alone:?}")
+    };
+    assert_eq!(rule, Rule::Saturation);
+    assert!(reason.contains("cpu is 79 % full"), "{reason}");
+
+    let together = verdict_on_busy(|_| Digest::of(b"one"));
+    assert!(!matches!(together, Verdict::Fail { .. }), "{together:?}");
+    // The others still speak where two share.
+    let pair = |name: &str| Digest::of(&name.as_bytes()[..1]);
+    let in_pairs = verdict_on_busy(pair);
+    assert!(!matches!(in_pairs, Verdict::Fail { .. }), "{in_pairs:?}");
 }
 
 #[test]

@@ -83,6 +83,7 @@ fn a_record_gives_the_same_standing_to_the_last_bit() {
     world.watch.gauges(
         &host("a-0"),
         [("memory".to_owned(), 2000), ("moon".to_owned(), 3)].into(),
+        None,
         world.now,
     );
     world.seconds(40, load(30, 0.012), load(65, 0.01));

@@ -25,12 +25,13 @@ const TOWER: &[(&str, &[&str])] = &[
     ("journal", &["model"]),
     ("wire", &["model"]),
     ("notify", &["model"]),
+    ("monitor", &["model"]),
     // Shells.
     (
         "server",
         &["check", "engine", "journal", "judge", "wire", "model"],
     ),
-    ("agent", &["check", "node", "wire", "model"]),
+    ("agent", &["check", "monitor", "node", "wire", "model"]),
     ("gateway", &["edge", "wire", "model"]),
     ("drill", &["wire", "model"]),
     // The binary.

@@ -27,61 +27,67 @@ const HANGING_MAX: usize = 16;
 static HANGING: std::sync::LazyLock<Arc<Semaphore>> =
     std::sync::LazyLock::new(|| Arc::new(Semaphore::new(HANGING_MAX)));
 
-/// Why a probe is not answered as it should be.
+/// Why a question is not answered as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Miss {
-    pub(super) verdict: ProbeVerdict,
+pub struct Miss {
+    /// What is wrong.
+    pub verdict: ProbeVerdict,
     /// In words, without the target.
-    pub(super) words: String,
+    pub words: String,
 }
 
 /// In words what was found, or why not.
-pub(super) type Answer<T = String> = Result<T, Miss>;
+pub type Answer<T = String> = Result<T, Miss>;
 
 pub(super) fn miss<T>(verdict: ProbeVerdict, words: impl Into<String>) -> Answer<T> {
     let words = words.into();
     Err(Miss { verdict, words })
 }
 
-/// Where probes may go: the task's list, narrowed by the host's own.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Egress {
-    pub(super) task: Option<Vec<String>>,
-    /// Absent: the host narrows nothing.
-    pub(super) host: Option<Vec<String>>,
+/// Where questions may go.
+pub trait Reach: std::fmt::Debug + Send + Sync {
+    /// Whether some address behind `host` could be allowed.
+    fn may(&self, host: &str, port: u16) -> bool;
+    /// Whether this address of `host` is.
+    fn allows(&self, host: &str, ip: IpAddr, port: u16) -> bool;
+    /// The ports for which a list says something; 0 stands for any other.
+    fn ports(&self) -> Vec<u16>;
+    /// Whether nothing may be asked at all, not even about a file.
+    fn is_shut(&self) -> bool;
+    /// Why `what` is not asked.
+    fn refusal(&self, what: &str) -> String;
 }
 
-impl Egress {
-    /// Whether some address behind `host` could be allowed.
-    fn may(&self, host: &str, port: u16) -> bool {
-        let by_host = |list: &[String]| check::egress::may_allow(Some(list), host, port);
-        check::egress::may_allow(self.task.as_deref(), host, port)
-            && self.host.as_deref().is_none_or(by_host)
+/// Everywhere: for targets that operators name.
+#[derive(Debug, Clone, Copy)]
+pub struct Anywhere;
+
+impl Reach for Anywhere {
+    fn may(&self, _: &str, _: u16) -> bool {
+        true
     }
 
-    fn allows(&self, host: &str, ip: IpAddr, port: u16) -> bool {
-        let by_host = |list: &[String]| check::egress::allows(Some(list), host, Some(ip), port);
-        check::egress::allows(self.task.as_deref(), host, Some(ip), port)
-            && self.host.as_deref().is_none_or(by_host)
+    fn allows(&self, _: &str, _: IpAddr, _: u16) -> bool {
+        true
     }
 
-    /// The ports for which a list says something; 0 stands for any other.
     fn ports(&self) -> Vec<u16> {
-        let entries = self.task.iter().chain(&self.host).flatten();
-        let ports = entries.filter_map(|entry| entry.rsplit_once(':')?.1.parse().ok());
-        ports.chain([0]).collect()
+        vec![0]
     }
 
-    /// Whether the host lets probes leave it, or look at it, at all.
-    pub(super) fn is_shut(&self) -> bool {
-        self.host.as_ref().is_some_and(Vec::is_empty)
+    fn is_shut(&self) -> bool {
+        false
+    }
+
+    fn refusal(&self, what: &str) -> String {
+        format!("not asked: {what}")
     }
 }
 
 /// One probe's limits.
 #[derive(Debug, Clone)]
 pub(super) struct Limits {
-    pub(super) egress: Arc<Egress>,
+    pub(super) reach: Arc<dyn Reach>,
     pub(super) until: Instant,
     /// The same, as people know it.
     pub(super) within: Millis,
@@ -120,14 +126,14 @@ impl Limits {
 
     /// How many addresses a name has.
     pub(super) async fn count(&self, host: &str) -> Answer<usize> {
-        let ports = self.egress.ports();
-        if !ports.iter().any(|port| self.egress.may(host, *port)) {
+        let ports = self.reach.ports();
+        if !ports.iter().any(|port| self.reach.may(host, *port)) {
             return self.not_allowed(host);
         }
         let found = self.resolve(host).await?;
         let allowed = found.iter().filter(|ip| {
             let mut ports = ports.iter();
-            ports.any(|port| self.egress.allows(host, **ip, *port))
+            ports.any(|port| self.reach.allows(host, **ip, *port))
         });
         match allowed.count() {
             0 => self.not_allowed(host),
@@ -138,11 +144,11 @@ impl Limits {
     /// The first of the endpoint's addresses that takes a connection.
     pub(super) async fn connect(&self, to: &Endpoint) -> Answer<TcpStream> {
         let Endpoint { host, port } = to;
-        if !self.egress.may(host, *port) {
+        if !self.reach.may(host, *port) {
             return self.not_allowed(to);
         }
         let mut found = self.resolve(host).await?;
-        found.retain(|ip| self.egress.allows(host, *ip, *port));
+        found.retain(|ip| self.reach.allows(host, *ip, *port));
         if found.is_empty() {
             return self.not_allowed(to);
         }
@@ -200,12 +206,10 @@ impl Limits {
     }
 
     fn not_allowed<T>(&self, what: impl std::fmt::Display) -> Answer<T> {
-        let words = if self.egress.is_shut() {
-            "not asked: this host allows no probes (probes.allow in its agent.toml is empty)".into()
-        } else {
-            format!("not asked: {what} is outside the egress list")
-        };
-        miss(ProbeVerdict::NotAllowed, words)
+        miss(
+            ProbeVerdict::NotAllowed,
+            self.reach.refusal(&what.to_string()),
+        )
     }
 
     /// The host allows no probes at all.
@@ -292,7 +296,7 @@ mod tests {
     #[tokio::test]
     async fn what_hangs_is_given_up_and_does_not_pile_up() {
         let limits = |ms| Limits {
-            egress: Arc::default(),
+            reach: Arc::new(Anywhere),
             until: Instant::now() + Duration::from_millis(ms),
             within: Millis(ms),
         };

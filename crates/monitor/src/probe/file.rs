@@ -17,7 +17,7 @@ use super::reach::{Answer, Limits, miss};
 
 /// Opens it and reads a byte; nothing of what it holds is told but how much it is.
 pub(super) async fn ask(limits: &Limits, target: &str) -> Answer {
-    if limits.egress.is_shut() {
+    if limits.reach.is_shut() {
         return limits.shut();
     }
     let path = PathBuf::from(target.strip_prefix("file://").unwrap_or(target));
@@ -30,7 +30,7 @@ pub(super) async fn ask(limits: &Limits, target: &str) -> Answer {
         Some(Err(error)) => {
             let words = match error.kind() {
                 ErrorKind::NotFound => "the file does not exist".into(),
-                ErrorKind::PermissionDenied => "the file may not be read by the agent".into(),
+                ErrorKind::PermissionDenied => "the file may not be read by this program".into(),
                 _ => format!("the file can't be read: {error}"),
             };
             miss(ProbeVerdict::NoFile, words)

@@ -17,11 +17,16 @@ use tokio::time::timeout_at;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::certificate::{self, RunsOut};
 use super::reach::{Answer, Limits, Miss, is_hung_up, miss};
 use super::target::Endpoint;
 
-/// Reads the trusted roots anew, so that a renewed file counts at once. Blocks.
-pub(super) fn roots(extra: Option<&Path>) -> Result<Arc<RootCertStore>, String> {
+/// Reads the trusted roots anew, so that a renewed file counts at once: the
+/// system's, and those in the PEM file `extra`. Blocks.
+///
+/// # Errors
+/// In words: the file can't be read, or holds no certificate.
+pub fn roots(extra: Option<&Path>) -> Result<Arc<RootCertStore>, String> {
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
     for error in &system.errors {
@@ -29,7 +34,7 @@ pub(super) fn roots(extra: Option<&Path>) -> Result<Arc<RootCertStore>, String> 
     }
     roots.add_parsable_certificates(system.certs);
     if let Some(path) = extra {
-        let unusable = |reason: String| format!("probes.roots, {}: {reason}", path.display());
+        let unusable = |reason: String| format!("{}: {reason}", path.display());
         let found = CertificateDer::pem_file_iter(path);
         let found = found.map_err(|error| unusable(error.to_string()))?;
         let mut count = 0;
@@ -46,27 +51,34 @@ pub(super) fn roots(extra: Option<&Path>) -> Result<Arc<RootCertStore>, String> 
     Ok(Arc::new(roots))
 }
 
-/// A handshake over `stream` as a client of `to`, for a protocol by its ALPN name.
+/// A handshake over `stream` as a client of `to`, for protocols by their ALPN names.
+/// The certificate must hold `days_left_min` days more.
 pub(super) async fn handshake(
     limits: &Limits,
     roots: &Arc<RootCertStore>,
     to: &Endpoint,
     stream: TcpStream,
-    protocol: Option<&[u8]>,
+    protocols: &[&[u8]],
+    days_left_min: u32,
 ) -> Answer<TlsStream<TcpStream>> {
     let Ok(name) = ServerName::try_from(to.host.clone()) else {
         let words = format!("no certificate can be for a name like {}", to.host);
         return miss(ProbeVerdict::Malformed, words);
     };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map(|builder| builder.with_root_certificates(roots.clone()));
+    let config = certificate::Verifier::new(roots, &provider, days_left_min).and_then(|verifier| {
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?;
+        // Not less than usual is verified, but more: see `certificate`.
+        let config = config.dangerous();
+        Ok(config.with_custom_certificate_verifier(Arc::new(verifier)))
+    });
     let mut config = match config {
         Ok(config) => config.with_no_client_auth(),
-        Err(error) => return miss(ProbeVerdict::Malformed, error.to_string()),
+        Err(reason) => return miss(ProbeVerdict::Malformed, reason),
     };
-    config.alpn_protocols = protocol.map(<[u8]>::to_vec).into_iter().collect();
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     let connecting = TlsConnector::from(Arc::new(config)).connect(name, stream);
     match timeout_at(limits.until, connecting).await {
         Ok(Ok(stream)) => Ok(stream),
@@ -81,7 +93,14 @@ pub(super) async fn handshake(
 fn failed(to: &Endpoint, error: &std::io::Error) -> Miss {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
     let (verdict, words) = match inner {
-        Some(rustls::Error::InvalidCertificate(problem)) => certificate(to, problem),
+        Some(rustls::Error::InvalidCertificate(problem)) => certificate_words(to, problem),
+        Some(rustls::Error::Other(other)) => match other.0.downcast_ref::<RunsOut>() {
+            Some(soon) => (ProbeVerdict::CertificateExpired, soon.to_string()),
+            None => (
+                ProbeVerdict::WrongProtocol,
+                format!("connected, but the TLS handshake fails: {other}"),
+            ),
+        },
         Some(rustls::Error::AlertReceived(alert)) => (
             ProbeVerdict::WrongProtocol,
             format!("connected, but the TLS handshake was refused: {alert:?}"),
@@ -104,7 +123,7 @@ fn failed(to: &Endpoint, error: &std::io::Error) -> Miss {
     Miss { verdict, words }
 }
 
-fn certificate(to: &Endpoint, problem: &CertificateError) -> (ProbeVerdict, String) {
+fn certificate_words(to: &Endpoint, problem: &CertificateError) -> (ProbeVerdict, String) {
     match problem {
         CertificateError::NotValidForNameContext { presented, .. } => {
             let names: Vec<&str> = presented.iter().map(|name| plain(name)).collect();
@@ -184,14 +203,14 @@ mod tests {
             time: at(10 + 3 * 86_400),
             not_after: at(0),
         };
-        let said = certificate(&to, &expired);
+        let said = certificate_words(&to, &expired);
         assert_eq!(said.1, "certificate expired 3 days ago");
         let named = |presented: &[&str]| {
             let problem = CertificateError::NotValidForNameContext {
                 expected: ServerName::try_from("b.example").unwrap(),
                 presented: presented.iter().map(|it| (*it).to_owned()).collect(),
             };
-            certificate(&to, &problem).1
+            certificate_words(&to, &problem).1
         };
         assert_eq!(
             named(&["DnsName(\"a.example\")", "IpAddress(10.0.0.1)"]),

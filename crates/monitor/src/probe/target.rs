@@ -3,13 +3,15 @@
 //! Invariant: a name or password in the text is never part of what is read
 //! from it, nor of what is shown.
 
-use reqwest::Url;
+use url::Url;
 
 /// A host by name or address (IPv6 without brackets) and a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Endpoint {
-    pub(super) host: String,
-    pub(super) port: u16,
+pub struct Endpoint {
+    /// Without brackets.
+    pub host: String,
+    /// From 1.
+    pub port: u16,
 }
 
 impl std::fmt::Display for Endpoint {
@@ -25,7 +27,7 @@ impl std::fmt::Display for Endpoint {
 const SHOWN_CHARS_MAX: usize = 200;
 
 /// The target for people: in one line, without a name or password before `@`.
-pub(super) fn shown(text: &str) -> String {
+pub fn shown(text: &str) -> String {
     let bare = match text.split_once("://") {
         Some((scheme, rest)) => {
             let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -46,25 +48,25 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 /// `host:port`, or a URL of any scheme; without a port the scheme's own, if it is well known.
-pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
+pub fn endpoint(text: &str) -> Result<Endpoint, String> {
     let (scheme, authority) = authority(text);
     one(authority, scheme.and_then(well_known))
 }
 
 /// Like [`endpoint`], for TLS: without a port it is 443.
-pub(super) fn secure(text: &str) -> Result<Endpoint, String> {
+pub fn secure(text: &str) -> Result<Endpoint, String> {
     let (scheme, authority) = authority(text);
     one(authority, scheme.and_then(well_known).or(Some(443)))
 }
 
 /// The name or address in a name, `host:port` or URL.
-pub(super) fn name(text: &str) -> Result<String, String> {
+pub fn name(text: &str) -> Result<String, String> {
     let (_, authority) = authority(text);
     one(authority, Some(1)).map(|endpoint| endpoint.host)
 }
 
 /// An `http` or `https` URL. A bare `host:port/path` is taken as `http`.
-pub(super) fn url(text: &str) -> Result<(Url, Endpoint), String> {
+pub fn url(text: &str) -> Result<(Url, Endpoint), String> {
     let text = text.trim();
     let whole = match text.contains("://") {
         true => text.to_owned(),
@@ -84,7 +86,7 @@ pub(super) fn url(text: &str) -> Result<(Url, Endpoint), String> {
 
 /// The servers of a PostgreSQL connection string: a URL (`postgres://…`, also
 /// after `jdbc:`, also with several hosts), `host=… port=…`, or `host:port`.
-pub(super) fn postgres(text: &str) -> Result<Vec<Endpoint>, String> {
+pub fn postgres(text: &str) -> Result<Vec<Endpoint>, String> {
     const PORT: u16 = 5432;
     let text = text.trim().trim_start_matches("jdbc:");
     let words: Vec<(&str, &str)> = text

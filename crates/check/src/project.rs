@@ -17,6 +17,7 @@ mod plan;
 mod reader;
 mod resolve;
 mod service;
+mod serving;
 mod traffic;
 mod tree;
 

@@ -45,8 +45,8 @@ pub use limit::{LIMIT_MAX, LimitSource, limit_for_workers};
 pub use pool::QUEUE_MAX;
 pub use view::{BackendView, PoolView, Totals, View};
 pub use words::{
-    Action, BackendKey, BackendSpec, Decision, Offer, Outcome, PoolKey, Priority, Refused,
-    RequestId, Sent, Settings, Slot, Tenant, Why,
+    Action, BackendKey, BackendSpec, Decision, Offer, Outcome, PoolKey, Refused, RequestId, Sent,
+    Settings, Slot, Tenant, Why,
 };
 
 /// Seconds over which those come back for whom there is no pool: a change of
@@ -139,7 +139,8 @@ impl Admission {
     /// the request may go out again and the service can afford it. It can't when
     /// others wait, when it is stalled, or when the budget is spent.
     ///
-    /// A request that was sent goes out again only if it is `idempotent`.
+    /// A request that was sent goes out again only if it is `idempotent`, and only to another
+    /// backend: the only one of its pool would most likely do the same with it.
     pub fn retry(
         &mut self,
         slot: Slot,
@@ -160,7 +161,7 @@ impl Admission {
         let sent = held
             .filter(|held| may && !held.retried && held.entry.deadline > now)
             .and_then(|held| {
-                let leaf = self.retry_leaf(&held)?;
+                let leaf = self.retry_leaf(&held, outcome == Outcome::ConnectFailed)?;
                 let afforded = self.budget.spend(now);
                 afforded.then(|| self.send(held.pool, leaf, held.entry, true, now))?
             });
@@ -396,14 +397,17 @@ impl Admission {
         }
     }
 
-    fn retry_leaf(&self, held: &Held) -> Option<usize> {
+    fn retry_leaf(&self, held: &Held, unsent: bool) -> Option<usize> {
         let pool = self.pools.get(&held.pool)?;
         if pool.stalled || !pool.queue.is_empty() {
             return None;
         }
         let failed = self.backends.get(&held.backend)?;
-        if failed.removed || failed.spec.pool != held.pool || pool.members.len() == 1 {
+        if failed.removed || failed.spec.pool != held.pool {
             return pool.picks.least();
+        }
+        if pool.members.len() == 1 {
+            return pool.picks.least().filter(|_| unsent);
         }
         pool.picks.least_but(failed.leaf)
     }

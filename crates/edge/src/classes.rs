@@ -6,8 +6,8 @@
 //!
 //! Invariant: every request has exactly one class, found without an allocation.
 
-use model::EndpointClass;
 use model::topology::ENDPOINT_CLASSES_MAX;
+use model::{EndpointClass, Priority, Retry};
 
 /// What no declared class names, by its method.
 const DEFAULTS: [&str; 2] = ["read", "write"];
@@ -43,6 +43,18 @@ impl Classes {
         Class(u8::try_from(place).unwrap_or(u8::MAX))
     }
 
+    /// Who goes first when hosts can't keep up.
+    pub fn priority(&self, class: Class) -> Priority {
+        let declared = self.declared.get(usize::from(class.0));
+        declared.map_or(Priority::default(), |it| it.priority)
+    }
+
+    /// Which of the class' requests may go out a second time.
+    pub fn retry(&self, class: Class) -> Retry {
+        let declared = self.declared.get(usize::from(class.0));
+        declared.map_or(Retry::default(), |it| it.retry)
+    }
+
     /// The name under which the class is counted. A declared class may be called
     /// `read` or `write` too, and is then one with what no class names.
     pub fn name(&self, class: Class) -> &str {
@@ -75,6 +87,7 @@ mod tests {
             name: name.to_owned(),
             methods: owned(methods),
             paths: owned(paths),
+            ..EndpointClass::default()
         }
     }
 
@@ -117,5 +130,23 @@ mod tests {
         assert_eq!(classes.name(classes.of("GET", "/7")), "c7");
         assert_eq!(classes.name(classes.of("GET", "/8")), "read");
         assert_eq!(classes.name(classes.of("POST", "/299")), "write");
+    }
+
+    #[test]
+    fn a_class_says_who_goes_first_and_what_may_go_twice() {
+        let pay = EndpointClass {
+            priority: Priority::Critical,
+            retry: Retry::Never,
+            ..class("pay", &["POST"], &["/pay"])
+        };
+        let classes = Classes::new(&[pay]);
+        let said = |method, path| {
+            let class = classes.of(method, path);
+            (classes.priority(class), classes.retry(class))
+        };
+        assert_eq!(said("POST", "/pay"), (Priority::Critical, Retry::Never));
+        let unsaid = (Priority::Normal, Retry::Idempotent);
+        assert_eq!(said("GET", "/pay"), unsaid);
+        assert_eq!(said("PUT", "/"), unsaid);
     }
 }

@@ -71,6 +71,7 @@ pub struct Router {
     service: ServiceName,
     lanes: Vec<Lane>,
     backends: Vec<Target>,
+    classes: Arc<Classes>,
 }
 
 /// A pool: its part of the scale and its slice of the backends.
@@ -126,6 +127,7 @@ impl Router {
             service: service.clone(),
             lanes,
             backends,
+            classes,
         }
     }
 
@@ -155,13 +157,18 @@ impl Router {
         })
     }
 
-    /// Under what a request to a backend, with this method and path (without its query), is
+    /// The service's classes of endpoints.
+    pub fn classes(&self) -> &Classes {
+        &self.classes
+    }
+
+    /// Under what a request to a backend, of this one of [`classes`](Router::classes), is
     /// counted; `None` for an index that is none.
-    pub fn spot(&self, backend: usize, bucket: Bucket, method: &str, path: &str) -> Option<Spot> {
+    pub fn spot(&self, backend: usize, bucket: Bucket, class: Class) -> Option<Spot> {
         let place = &self.backends.get(backend)?.place;
         Some(Spot {
             place: place.clone(),
-            class: place.classes.of(method, path),
+            class,
             group: bucket.group(),
         })
     }

@@ -325,6 +325,7 @@ fn routes(state: &State, environment: &Environment) -> BTreeMap<ServiceName, Ser
                 ServiceRoutes {
                     tenant_header: spec.tenant_header.clone(),
                     endpoints: spec.endpoints.clone(),
+                    serving: spec.serving.clone(),
                     pools,
                 },
             )

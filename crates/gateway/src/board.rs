@@ -14,11 +14,12 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use edge::Router;
 use edge::admission::{BackendKey, BackendSpec, PoolKey, limit_for_workers};
 use http::HeaderName;
-use model::{Backend, Digest, RouteTable, ServiceName, ServiceRoutes};
+use model::{Backend, Digest, RouteTable, ServiceName, ServiceRoutes, Workers};
 use tokio::sync::watch;
 
 use crate::config::Concurrency;
@@ -30,6 +31,11 @@ use crate::upstream::Upstream;
 pub(crate) struct Route {
     pub(crate) router: Router,
     pub(crate) tenant_header: Option<HeaderName>,
+    pub(crate) priority_header: Option<HeaderName>,
+    /// For a whole request, if the service has one of its own.
+    pub(crate) deadline: Option<Duration>,
+    /// Backends are given whatever comes.
+    is_open: bool,
     /// In the router's order.
     pub(crate) upstreams: Vec<Arc<Upstream>>,
     specs: Vec<BackendSpec>,
@@ -61,13 +67,18 @@ impl Route {
                     .clone()
             })
             .collect();
-        let tenant_header = routes.tenant_header.as_deref().and_then(|name| {
-            let parsed = HeaderName::try_from(name).ok();
+        let header = |name: Option<&str>, without: &str| {
+            let parsed = HeaderName::try_from(name?).ok();
             if parsed.is_none() {
-                tracing::error!(%service, header = name, "no header's name; all requests count as one tenant");
+                tracing::error!(%service, header = name, "no header's name; {without}");
             }
             parsed
-        });
+        };
+        let tenant = routes.tenant_header.as_deref();
+        let tenant_header = header(tenant, "all requests count as one tenant");
+        let priority = routes.serving.priority_header.as_deref();
+        let priority_header = header(priority, "no request says its priority");
+        let concurrency = in_force(routes.serving.workers, concurrency);
         let specs = router.backends().map(|it| spec(it, concurrency));
         let specs: Vec<BackendSpec> = specs.collect();
         Route {
@@ -75,6 +86,9 @@ impl Route {
             specs,
             router,
             tenant_header,
+            priority_header,
+            deadline: deadline(&routes),
+            is_open: concurrency == Concurrency::Unlimited,
             upstreams,
             routes,
         }
@@ -88,6 +102,20 @@ impl Route {
     fn has(&self, address: &str) -> bool {
         self.upstreams.iter().any(|it| it.address() == address)
     }
+}
+
+/// What the routes say; where they are silent, what this gateway was told.
+fn in_force(said: Option<Workers>, own: Concurrency) -> Concurrency {
+    match said {
+        None => own,
+        Some(Workers::Auto) => Concurrency::Found,
+        Some(Workers::Off) => Concurrency::Unlimited,
+        Some(Workers::Number(workers)) => Concurrency::Workers(workers),
+    }
+}
+
+fn deadline(routes: &ServiceRoutes) -> Option<Duration> {
+    routes.serving.deadline_ms.map(|it| it.duration())
 }
 
 /// How admission calls the pool of a bundle.
@@ -121,6 +149,8 @@ pub(crate) struct Board {
     version: AtomicU64,
     route: Mutex<Option<Arc<Route>>>,
     desk: Arc<Desk>,
+    /// The service's own deadline, 0 for none.
+    deadline_ms: AtomicU64,
     concurrency: Concurrency,
 }
 
@@ -130,7 +160,17 @@ impl Board {
             concurrency,
             version: AtomicU64::default(),
             route: Mutex::default(),
-            desk: Desk::new(concurrency == Concurrency::Unlimited),
+            desk: Desk::new(),
+            deadline_ms: AtomicU64::default(),
+        }
+    }
+
+    /// How long a request may take now, `own` if the routes don't say it. For what outlives
+    /// single requests; a request goes by its own route.
+    pub(crate) fn deadline(&self, own: Duration) -> Duration {
+        match self.deadline_ms.load(Ordering::Relaxed) {
+            0 => own,
+            millis => Duration::from_millis(millis),
         }
     }
 
@@ -161,7 +201,12 @@ impl Board {
         let mut current = self.route.lock().unwrap_or_else(PoisonError::into_inner);
         // Under one lock, so that whoever asks for the newest route finds its backends admitted.
         let specs = after.as_ref().map_or(&[][..], |route| &route.specs);
-        self.desk.set_backends(specs);
+        self.desk
+            .set_backends(specs, after.as_ref().is_some_and(|it| it.is_open));
+        let deadline = after.as_ref().and_then(|route| route.deadline);
+        let deadline_ms =
+            deadline.map_or(0, |it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX));
+        self.deadline_ms.store(deadline_ms, Ordering::Relaxed);
         current.clone_from(&after);
         self.version.fetch_add(1, Ordering::Release);
         drop(current);

@@ -9,16 +9,17 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use edge::Bucket;
 use edge::admission::{
-    Action, Admission, BackendKey, BackendSpec, Decision, Offer, Outcome, PoolKey, Priority,
-    Refused, RequestId, Sent, Settings, Slot, Tenant, View, Why, limit_for_workers,
+    Action, Admission, BackendKey, BackendSpec, Decision, Offer, Outcome, PoolKey, Refused,
+    RequestId, Sent, Settings, Slot, Tenant, View, Why, limit_for_workers,
 };
-
+use model::Priority;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
@@ -32,7 +33,7 @@ const IDLE: Duration = Duration::from_secs(1);
 pub(crate) struct Desk {
     epoch: Instant,
     /// Backends are given whatever comes, in turn.
-    is_open: bool,
+    is_open: AtomicBool,
     inner: Mutex<Inner>,
     /// Something is due earlier than the clock task believes.
     earlier: Notify,
@@ -55,6 +56,7 @@ pub(crate) struct Want {
     pub(crate) pool: PoolKey,
     pub(crate) tenant: Tenant,
     pub(crate) bucket: Bucket,
+    pub(crate) priority: Priority,
     pub(crate) deadline: Instant,
 }
 
@@ -69,9 +71,9 @@ pub(crate) fn tenant(name: &str) -> Tenant {
 }
 
 impl Desk {
-    pub(crate) fn new(is_open: bool) -> Arc<Desk> {
+    pub(crate) fn new() -> Arc<Desk> {
         Arc::new(Desk {
-            is_open,
+            is_open: AtomicBool::new(false),
             epoch: Instant::now(),
             inner: Mutex::new(Inner {
                 admission: Admission::new(Settings::default()),
@@ -111,8 +113,10 @@ impl Desk {
         result
     }
 
-    /// The backends in force.
-    pub(crate) fn set_backends(&self, specs: &[BackendSpec]) {
+    /// The backends in force, and whether they are given whatever comes. What has a slot
+    /// keeps it until it ends.
+    pub(crate) fn set_backends(&self, specs: &[BackendSpec], is_open: bool) {
+        self.is_open.store(is_open, Ordering::Relaxed);
         self.with(|inner, now| {
             inner.pools.clear();
             for spec in specs {
@@ -133,7 +137,7 @@ impl Desk {
     /// # Errors
     /// Why there is none, and when to come back.
     pub(crate) async fn enter(self: &Arc<Desk>, want: Want) -> Result<Permit, Refused> {
-        if self.is_open {
+        if self.is_open.load(Ordering::Relaxed) {
             return self.in_turn(want.pool);
         }
         let deadline = want.deadline.saturating_duration_since(self.epoch);
@@ -146,7 +150,7 @@ impl Desk {
                     pool: want.pool,
                     tenant: want.tenant,
                     bucket: want.bucket,
-                    priority: Priority::Normal,
+                    priority: want.priority,
                     deadline,
                 },
                 now,

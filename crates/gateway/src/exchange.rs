@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::body::Upload;
 use crate::desk::Permit;
-use crate::upstream::{Connection, Leash, SendError, Upstream};
+use crate::upstream::{Connection, Leash, SendError, Terms, Unanswered, Upstream};
 
 /// A backend that has not answered by then will not; its connection is closed.
 const LINGERS: Duration = Duration::from_secs(600);
@@ -38,30 +38,25 @@ pub(crate) enum Failed {
     /// In time; the exchange lingers.
     Deadline,
     /// The connection did not come about or broke.
-    Sending {
-        error: SendError,
-        /// If nothing of it was sent.
-        unsent: Option<Box<Request<Upload>>>,
-        permit: Permit,
-    },
+    Sending { failure: Unanswered, permit: Permit },
 }
 
-type Sent = Result<(Response<Incoming>, Connection), (SendError, Option<Box<Request<Upload>>>)>;
+type Sent = Result<(Response<Incoming>, Connection), Unanswered>;
 
 /// Sends a request and waits for its answer's head until the deadline.
 pub(crate) async fn exchange(
     upstream: &Arc<Upstream>,
     request: Request<Upload>,
-    connect_deadline: Duration,
+    terms: Terms,
     deadline: Instant,
     permit: Permit,
 ) -> Result<Answered, Failed> {
     let (home, leash) = (upstream.clone(), Arc::new(Leash::default()));
     let mut going = Going {
         leash: leash.clone(),
-        sending: Some(Box::pin(async move {
-            home.send(request, connect_deadline, &leash).await
-        })),
+        sending: Some(Box::pin(
+            async move { home.send(request, terms, &leash).await },
+        )),
         permit: Some(permit),
     };
     let sending = poll_fn(|cx| match &mut going.sending {
@@ -81,11 +76,7 @@ pub(crate) async fn exchange(
             connection,
             permit,
         }),
-        Err((error, unsent)) => Err(Failed::Sending {
-            error,
-            unsent,
-            permit,
-        }),
+        Err(failure) => Err(Failed::Sending { failure, permit }),
     }
 }
 
@@ -112,9 +103,12 @@ async fn linger(sending: Pin<Box<dyn Future<Output = Sent> + Send>>, permit: Per
     let outcome = match tokio::time::timeout(LINGERS, sending).await {
         Ok(Ok((response, _))) if response.status().is_server_error() => Outcome::Failed,
         Ok(Ok(_)) => Outcome::Ok,
-        Ok(Err((SendError::Connect(_), _))) => Outcome::ConnectFailed,
-        Ok(Err((SendError::Own(_), _))) => Outcome::Unsent,
-        Ok(Err((SendError::Broken(_), _))) | Err(_) => Outcome::Closed,
+        Ok(Err(failure)) => match failure.error {
+            SendError::Connect(_) => Outcome::ConnectFailed,
+            SendError::Own(_) => Outcome::Unsent,
+            SendError::Broken(_) => Outcome::Closed,
+        },
+        Err(_) => Outcome::Closed,
     };
     permit.end(outcome);
 }

@@ -12,6 +12,7 @@ use http::header::{
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Method, Uri, Version, request};
+use model::Priority;
 
 use crate::answer::Reason;
 use crate::framing::Flaw;
@@ -175,6 +176,14 @@ pub(crate) fn tenant(headers: &HeaderMap, header: Option<&HeaderName>) -> String
         );
     }
     tenant
+}
+
+/// The priority that the request claims in `header`; nothing if it is none of the words.
+pub(crate) fn priority(headers: &HeaderMap, header: Option<&HeaderName>) -> Option<Priority> {
+    let value = headers.get(header?)?.as_bytes();
+    Priority::ALL
+        .into_iter()
+        .find(|it| value.eq_ignore_ascii_case(it.word().as_bytes()))
 }
 
 /// The body's announced length; hyper has checked that there is one at most.

@@ -113,7 +113,8 @@ impl Front {
         flaw: Option<Flaw>,
     ) -> (Response<ReplyBody>, Option<Reason>) {
         let began = Instant::now();
-        let deadline = began + self.limits.request_deadline;
+        let own = route.as_ref().and_then(|route| route.deadline);
+        let deadline = began + own.unwrap_or(self.limits.request_deadline);
         let busy = peer.vitals.busy_until(deadline + CUT_AFTER);
         self.ledger.offer();
         let admitted = match (route, flaw) {

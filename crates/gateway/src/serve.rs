@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_rustls::TlsAcceptor;
 
-use crate::board::Reader;
+use crate::board::{Board, Reader};
 use crate::config::Limits;
 use crate::proxy::{CUT_AFTER, Front, Peer};
 use crate::rewound::Rewound;
@@ -136,7 +136,7 @@ impl Connection {
             reader,
             stop,
         } = self;
-        let (limits, line) = (front.limits.clone(), peer.line.clone());
+        let (limits, line, board) = (front.limits.clone(), peer.line.clone(), peer.board.clone());
         let io = Sentry::new(first, stream, line.clone(), &limits);
         let (ending, vitals) = (peer.vitals.clone(), peer.vitals.clone());
         let service = {
@@ -171,7 +171,7 @@ impl Connection {
                     break;
                 }
                 now = stopping.next() => {
-                    let stuck = ending.is_stuck(now, limits.request_deadline);
+                    let stuck = ending.is_stuck(now, board.deadline(limits.request_deadline));
                     if stuck || (stopping.looks > 1 && ending.is_idle()) {
                         tracing::debug!(stuck, "a client's connection is cut");
                         return;
@@ -206,6 +206,7 @@ impl Connection {
             peer.vitals.clone(),
             front.tallies.clone(),
         );
+        let board = peer.board.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             let may_reset = peer.vitals.watch_reset();
             let (route, front, peer) = (reader.current(), front.clone(), peer.clone());
@@ -216,7 +217,8 @@ impl Connection {
             }
         });
         let executor = Bounded {
-            within: limits.request_deadline + CUT_AFTER,
+            board: board.clone(),
+            request_deadline: limits.request_deadline,
         };
         let header_bytes_max = u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX);
         let connection = http2::Builder::new(executor)
@@ -236,7 +238,7 @@ impl Connection {
             tokio::select! {
                 ended = connection.as_mut() => return log_end(ended),
                 now = stopping.next() => {
-                    if vitals.is_blocked(now, limits.request_deadline) {
+                    if vitals.is_blocked(now, board.deadline(limits.request_deadline)) {
                         tracing::debug!("a client's connection is cut; it takes nothing");
                         return;
                     }
@@ -321,9 +323,11 @@ impl Stopping {
 
 /// Runs each HTTP/2 stream for no longer than a request may take: a client that
 /// opens no window for an answer would hold a backend's connection for ever.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Bounded {
-    within: Duration,
+    board: Arc<Board>,
+    /// Unless the service has one of its own.
+    request_deadline: Duration,
 }
 
 impl<F> Executor<F> for Bounded
@@ -331,7 +335,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        let within = self.within;
+        let within = self.board.deadline(self.request_deadline) + CUT_AFTER;
         tokio::spawn(async move {
             if tokio::time::timeout(within, stream).await.is_err() {
                 tracing::debug!("a stream is cut; its time is over");

@@ -2,8 +2,9 @@
 //!
 //! A kept connection may have been closed by the backend at the very moment it
 //! is used. Then the request goes out once more on a fresh one: always if no
-//! byte of it was written, else only if it is idempotent, has no body, and
-//! nothing was received.
+//! byte of it was written, else only if its class allows it, it has no body, and
+//! nothing was received. If that fails too, or there was none kept, it may go to
+//! another backend on the same terms.
 //!
 //! Invariant: a connection that is dropped instead of given back is closed at
 //! once, so the backend learns that nobody waits for the answer.
@@ -18,6 +19,7 @@ use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use model::Retry;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -46,6 +48,22 @@ pub(crate) enum SendError {
     /// The connection ended before the answer's head, or that was no HTTP.
     #[error("no answer: {0}")]
     Broken(#[source] hyper::Error),
+}
+
+/// How a request is sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    pub(crate) connect_within: Duration,
+    pub(crate) retry: Retry,
+}
+
+/// A request that got no answer's head.
+#[derive(Debug)]
+pub(crate) struct Unanswered {
+    pub(crate) error: SendError,
+    /// The request once more, if it may go out once more: nothing of it was sent, or its
+    /// class allows it, it has no body, and nothing was received.
+    pub(crate) again: Option<Box<Request<Upload>>>,
 }
 
 /// One backend's address and idle connections.
@@ -154,16 +172,15 @@ impl Upstream {
         drop(dropped);
     }
 
-    /// Sends the request and waits for the answer's head. The caller bounds the whole. With the
-    /// error comes the request, if nothing of it was sent.
+    /// Sends the request and waits for the answer's head. The caller bounds the whole.
     pub(crate) async fn send(
         self: &Arc<Self>,
         mut request: Request<Upload>,
-        connect_deadline: Duration,
+        terms: Terms,
         leash: &Leash,
-    ) -> Result<(Response<Incoming>, Connection), (SendError, Option<Box<Request<Upload>>>)> {
+    ) -> Result<(Response<Incoming>, Connection), Unanswered> {
         if let Some(mut kept) = self.take_idle().await {
-            let copy = copy_for_retry(&request);
+            let copy = copy_for_retry(&request, terms.retry);
             kept.vitals.forget_reads();
             leash.hold(&kept);
             match kept.sender.try_send_request(request).await {
@@ -171,7 +188,12 @@ impl Upstream {
                 Err(mut failed) => match (failed.take_message(), copy) {
                     (Some(unsent), _) => request = unsent,
                     (None, Some(copy)) if !kept.vitals.has_read() => request = copy,
-                    (None, _) => return Err((SendError::Broken(failed.into_error()), None)),
+                    (None, _) => {
+                        return Err(Unanswered {
+                            error: SendError::Broken(failed.into_error()),
+                            again: None,
+                        });
+                    }
                 },
             }
             tracing::debug!(
@@ -179,14 +201,23 @@ impl Upstream {
                 "a kept connection was closed; trying a fresh one"
             );
         }
-        let mut fresh = match self.connect(connect_deadline).await {
+        let mut fresh = match self.connect(terms.connect_within).await {
             Ok(fresh) => fresh,
-            Err(error) => return Err((error, Some(Box::new(request)))),
+            Err(error) => {
+                let again = Some(Box::new(request));
+                return Err(Unanswered { error, again });
+            }
         };
         leash.hold(&fresh);
-        match fresh.sender.send_request(request).await {
+        let copy = copy_for_retry(&request, terms.retry);
+        match fresh.sender.try_send_request(request).await {
             Ok(response) => Ok((response, fresh)),
-            Err(error) => Err((SendError::Broken(error), None)),
+            Err(mut failed) => {
+                let copy = copy.filter(|_| !fresh.vitals.has_read());
+                let again = failed.take_message().or(copy).map(Box::new);
+                let error = SendError::Broken(failed.into_error());
+                Err(Unanswered { error, again })
+            }
         }
     }
 
@@ -260,13 +291,19 @@ fn is_own_fault(error: &std::io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| own.contains(&errno))
 }
 
-/// The same request once more, if doing it twice is the same as once.
-fn copy_for_retry(request: &Request<Upload>) -> Option<Request<Upload>> {
-    let idempotent = matches!(
+/// The same request once more, if its class lets it go twice. Bodies are passed on as they
+/// come and not kept, so one with a body can't.
+fn copy_for_retry(request: &Request<Upload>, retry: Retry) -> Option<Request<Upload>> {
+    let is_idempotent = matches!(
         *request.method(),
         Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
     );
-    if !idempotent || !request.body().is_empty() {
+    let may = match retry {
+        Retry::Never => false,
+        Retry::Idempotent => is_idempotent,
+        Retry::Always => true,
+    };
+    if !may || !request.body().is_empty() {
         return None;
     }
     let mut copy = Request::new(Upload::default());

@@ -20,6 +20,7 @@ pub mod judged;
 pub mod order;
 pub mod refusal;
 pub mod route;
+pub mod serving;
 pub mod task;
 mod tell;
 pub mod ticks;
@@ -44,6 +45,7 @@ pub use judged::{Explanation, Metric};
 pub use order::{Order, OrderKind, Phase, Report, ReportKind};
 pub use refusal::Refusal;
 pub use route::{Backend, Pool, RouteTable, ServiceRoutes};
+pub use serving::{Priority, Retry, Serving, Workers};
 pub use task::{Task, TaskKind, TaskOutcome, TaskResult};
 pub use ticks::{CellCounts, ClientCounts, EventCounts, TickCounts};
 pub use topology::{

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, EndpointClass, EnvironmentName, HostName, Permille, ServiceName};
+use crate::{Digest, EndpointClass, EnvironmentName, HostName, Permille, ServiceName, Serving};
 
 /// Everything one gateway needs to route one environment's traffic.
 ///
@@ -29,6 +29,9 @@ pub struct ServiceRoutes {
     /// Classes of endpoints under which requests are counted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<EndpointClass>,
+    /// How requests are carried.
+    #[serde(default, skip_serializing_if = "Serving::is_default")]
+    pub serving: Serving,
     /// The settled bundle's pool first, then newer ones. Shares add up to 1000
     /// unless there is no host at all.
     pub pools: Vec<Pool>,

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::gate::CheckSet;
 use crate::{
-    ClassName, EnvironmentName, HostName, Millis, PackageName, Permille, Scope, ServiceName,
-    ZoneName,
+    ClassName, EnvironmentName, HostName, Millis, PackageName, Permille, Priority, Retry, Scope,
+    ServiceName, Serving, ZoneName,
 };
 
 /// The fleet as people declared it.
@@ -125,13 +125,16 @@ pub struct ServiceSpec {
     /// Where counts come from when no gateway of ours carries the traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prometheus: Option<PrometheusSource>,
+    /// How gateways carry its requests.
+    #[serde(default, skip_serializing_if = "Serving::is_default")]
+    pub serving: Serving,
 }
 
 /// Classes of endpoints of one service at most: with zones they are the strata that are compared.
 pub const ENDPOINT_CLASSES_MAX: usize = 8;
 
 /// Requests that are alike.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EndpointClass {
     /// Its name.
@@ -142,6 +145,12 @@ pub struct EndpointClass {
     /// Paths; `*` at the end stands for anything. None: all.
     #[serde(default)]
     pub paths: Vec<String>,
+    /// Who goes first when hosts can't keep up.
+    #[serde(default, skip_serializing_if = "Priority::is_default")]
+    pub priority: Priority,
+    /// Which of them may go out a second time.
+    #[serde(default, skip_serializing_if = "Retry::is_default")]
+    pub retry: Retry,
 }
 
 /// Queries that count a service's requests.
@@ -225,6 +234,11 @@ impl Topology {
                 {
                     problems.push(format!("host {} is of unknown class {class}", host.name));
                 }
+            }
+        }
+        for (name, service) in &self.services {
+            if service.serving.deadline_ms == Some(Millis(0)) {
+                problems.push(format!("service {name} gives its requests no time at all"));
             }
         }
         problems

@@ -13,7 +13,7 @@ use super::places;
 use super::plan::{self, DEADLINE_MAX, DEADLINE_MIN};
 use super::reader::Reader;
 use super::tree::{Node, Value};
-use super::{ServiceSource, checks, packages, traffic};
+use super::{ServiceSource, checks, packages, serving, traffic};
 
 /// How long a command may take when nothing is said.
 const COMMAND_DEADLINE: Millis = Millis::seconds(10);
@@ -75,6 +75,9 @@ fn service(
         "plan",
         "reversible",
         "tenant_header",
+        "workers",
+        "deadline",
+        "priority_header",
         "endpoint",
         "prometheus",
         "error_budget",
@@ -135,8 +138,10 @@ fn spec(table: &Node, checks: CheckSet, fleet: &Fleet, reader: &mut Reader<'_>) 
     let prometheus = table
         .get("prometheus")
         .and_then(|node| traffic::prometheus(node, fleet, reader));
+    let serving = serving::read(table, tenant_header.as_deref(), reader);
     ServiceSpec {
         tenant_header,
+        serving,
         checks,
         error_budget,
         endpoints: endpoints.unwrap_or_default(),

@@ -13,7 +13,7 @@ use super::grammar::{self, Flaw, quoted};
 use super::places;
 use super::reader::Reader;
 use super::tree::Node;
-use super::unknown;
+use super::{serving, unknown};
 
 /// Paths of one class at most: each request is held against all of them.
 const PATHS_MAX: usize = 64;
@@ -65,7 +65,11 @@ fn endpoint(
     lines: &mut BTreeMap<String, usize>,
     reader: &mut Reader<'_>,
 ) -> Option<EndpointClass> {
-    let table = reader.table(node, "endpoint", &["name", "methods", "paths"])?;
+    let table = reader.table(
+        node,
+        "endpoint",
+        &["name", "methods", "paths", "priority", "retry"],
+    )?;
     let name = reader
         .required(table, "this endpoint", "name", "\"orders\"")
         .and_then(|node| {
@@ -97,10 +101,14 @@ fn endpoint(
         places::endpoint_path,
         reader,
     );
+    let priority = serving::priority(table, reader);
+    let retry = serving::retry(table, reader);
     Some(EndpointClass {
         name: name?,
         methods: methods?,
         paths: paths?,
+        priority: priority?,
+        retry: retry?,
     })
 }
 

@@ -13,7 +13,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::words::{Priority, RequestId, Tenant};
+use model::Priority;
+
+use super::words::{RequestId, Tenant};
 
 /// Age of a tenant's oldest request from which its newest goes first. A burst
 /// that passes is older only for an instant; a standing queue always is.
@@ -263,14 +265,14 @@ mod tests {
 
     #[test]
     fn tenants_take_turns_within_a_class() {
-        use Priority::{High, Low, Normal};
+        use Priority::{Background, Critical, Normal};
         let waiting = [
             (1, 1, Normal),
             (2, 1, Normal),
             (3, 1, Normal),
             (4, 2, Normal),
-            (5, 3, Low),
-            (6, 3, High),
+            (5, 3, Background),
+            (6, 3, Critical),
             (7, 2, Normal),
         ];
         assert_eq!(all(queue(&waiting), Duration::ZERO), [6, 1, 4, 2, 7, 3, 5]);
@@ -280,8 +282,13 @@ mod tests {
 
     #[test]
     fn the_oldest_of_the_longest_in_the_lowest_class_goes_first() {
-        use Priority::{Low, Normal};
-        let mut queue = queue(&[(1, 1, Normal), (2, 1, Normal), (3, 2, Low), (4, 3, Normal)]);
+        use Priority::{Background, Normal};
+        let mut queue = queue(&[
+            (1, 1, Normal),
+            (2, 1, Normal),
+            (3, 2, Background),
+            (4, 3, Normal),
+        ]);
         let mut order = Vec::new();
         while let Some(entry) = queue.pop_excess() {
             order.push(entry.request.0);

@@ -97,7 +97,9 @@ impl Slots {
 mod tests {
     use super::*;
     use crate::admission::words::{RequestId, Tenant};
-    use crate::admission::{Priority, queue::Flow};
+    use model::Priority;
+
+    use crate::admission::queue::Flow;
 
     #[test]
     fn the_name_of_an_ended_slot_finds_nothing() {

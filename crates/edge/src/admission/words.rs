@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use model::Priority;
+
 use crate::Bucket;
 
 /// One backend running one bundle. The same process with another bundle is another key.
@@ -36,18 +38,6 @@ pub struct Tenant {
     pub known: bool,
 }
 
-/// Who goes first when there is a queue. The first class can starve the last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum Priority {
-    /// Before all others.
-    High,
-    /// What is not said to be anything else.
-    #[default]
-    Normal,
-    /// What can be done later, such as prefetching.
-    Low,
-}
-
 /// A request that wants a slot.
 #[derive(Debug, Clone, Copy)]
 pub struct Offer {
@@ -59,7 +49,7 @@ pub struct Offer {
     pub tenant: Tenant,
     /// The tenant's place on the scale that shares are cut from.
     pub bucket: Bucket,
-    /// Its class.
+    /// Its class. When there is a queue, the first can starve the last.
     pub priority: Priority,
     /// When the client is told that there is no answer, on the clock of `now`.
     pub deadline: Duration,

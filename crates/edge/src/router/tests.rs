@@ -29,9 +29,8 @@ fn pool(name: &str, share: u16, backends: usize) -> Pool {
 
 fn router(pools: Vec<Pool>) -> Router {
     let routes = ServiceRoutes {
-        endpoints: Vec::new(),
-        tenant_header: None,
         pools,
+        ..ServiceRoutes::default()
     };
     Router::new(&service(), &routes)
 }

@@ -34,6 +34,7 @@ fn router(hosts: usize) -> Router {
             name: "pay".to_owned(),
             methods: Vec::new(),
             paths: vec!["/pay".to_owned()],
+            ..EndpointClass::default()
         }],
         pools: vec![pool("old", 500, hosts), pool("new", 500, hosts)],
         ..ServiceRoutes::default()
@@ -49,7 +50,8 @@ fn spot(router: &Router, tenant: &str, path: &str) -> Spot {
 fn spot_at(router: &Router, tenant: &str, path: &str, backend: usize) -> Spot {
     let choice = router.choose(tenant).unwrap();
     let backend = choice.backends.start + backend;
-    router.spot(backend, choice.bucket, "GET", path).unwrap()
+    let class = router.classes().of("GET", path);
+    router.spot(backend, choice.bucket, class).unwrap()
 }
 
 fn counts(taken: &[Arc<Second>], now: Duration) -> Vec<TickCounts> {

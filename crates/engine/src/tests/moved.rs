@@ -272,3 +272,24 @@ fn a_host_that_goes_on_refusing_its_way_back_is_asked_less_and_less_often() {
         .any(|event| matches!(event, Event::HostOrdered { .. }));
     assert!(at_once, "a person need not wait: {orders:?}");
 }
+
+#[test]
+fn what_a_service_says_of_its_requests_goes_to_its_gateways() {
+    let mut world = World::new(1, 1);
+    world.until_good("one");
+    let serving = model::Serving {
+        workers: Some(model::Workers::Number(8)),
+        ..model::Serving::default()
+    };
+    declare(&mut world, |topology| {
+        topology.services.get_mut(&api()).unwrap().serving = serving.clone();
+    });
+    let said: Vec<model::Serving> = crate::due(&world.state)
+        .into_iter()
+        .filter_map(|effect| match effect {
+            crate::Effect::Routes { services, .. } => Some(services[&api()].serving.clone()),
+            crate::Effect::Orders { .. } => None,
+        })
+        .collect();
+    assert_eq!(said, [serving.clone(), serving]);
+}

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use edge::admission::Why;
-use edge::{Bucket, Outcome};
+use edge::admission::{self, Why};
+use edge::{Bucket, Class, Outcome};
 use http::Request;
 use http::header::EXPECT;
 use hyper::body::{Body, Incoming};
@@ -29,11 +29,21 @@ pub(super) struct Admitted {
     pub(super) backend: usize,
     pub(super) permit: Permit,
     pub(super) bucket: Bucket,
+    pub(super) class: Class,
     pub(super) request: Request<Upload>,
     pub(super) progress: Option<Arc<Progress>>,
     pub(super) ticket: Ticket,
     /// The client's end, if it asks for another protocol.
     pub(super) upgrade: Option<OnUpgrade>,
+}
+
+/// Where a request goes.
+struct Placed {
+    route: Arc<Route>,
+    backend: usize,
+    bucket: Bucket,
+    class: Class,
+    permit: Permit,
 }
 
 /// A request that has none, with its unread body.
@@ -83,12 +93,16 @@ impl Front {
         headers::strip_request(&mut head.headers);
         // After stripping: the backend must see the same tenant as the count.
         let tenant = headers::tenant(&head.headers, route.tenant_header.as_ref());
-        let (route, backend, bucket, permit) = self
+        let Placed {
+            route,
+            backend,
+            bucket,
+            class,
+            permit,
+        } = self
             .place(peer, route, &tenant, &head, (began, deadline))
             .await?;
-        let spot = route
-            .router
-            .spot(backend, bucket, head.method.as_str(), head.uri.path());
+        let spot = route.router.spot(backend, bucket, class);
         let spot = spot.ok_or(Reason::NoHost)?;
         let address = route.upstreams[backend].address();
         headers::prepare(&mut head, peer.address, peer.scheme, address, &self.ids);
@@ -103,6 +117,7 @@ impl Front {
             backend,
             permit,
             bucket,
+            class,
             ticket: self.ledger.ticket(spot, tenant, began),
             upgrade,
             route,
@@ -117,13 +132,21 @@ impl Front {
         tenant: &str,
         head: &http::request::Parts,
         (began, deadline): (Instant, Instant),
-    ) -> Result<(Arc<Route>, usize, Bucket, Permit), Refused> {
+    ) -> Result<Placed, Refused> {
+        let class_in = |route: &Route| {
+            let classes = route.router.classes();
+            classes.of(head.method.as_str(), head.uri.path())
+        };
+        let mut class = class_in(&route);
+        let said = headers::priority(&head.headers, route.priority_header.as_ref());
+        let priority = said.unwrap_or_else(|| route.router.classes().priority(class));
         let enter = |pool, bucket| {
             let tenant = desk::tenant(tenant);
             peer.board.desk().enter(Want {
                 pool,
                 tenant,
                 bucket,
+                priority,
                 deadline,
             })
         };
@@ -140,44 +163,63 @@ impl Front {
             && let Some(newest) = peer.board.route()
         {
             route = newest;
+            class = class_in(&route);
             let (pool, bucket) = key(&route)?;
             entered = enter(pool, bucket).await;
         }
-        let refused = match entered {
+        match entered {
             Ok(permit) => {
                 // While it waited the table may have changed; the backend may stand only in the newer one.
-                let found = |route: Arc<Route>| {
-                    let at = route.backend(permit.backend())?;
-                    Some((route, at))
+                let at = match route.backend(permit.backend()) {
+                    Some(at) => at,
+                    None => {
+                        route = peer.board.route().ok_or(Reason::NoHost)?;
+                        class = class_in(&route);
+                        route.backend(permit.backend()).ok_or(Reason::NoHost)?
+                    }
                 };
-                let found = found(route.clone()).or_else(|| found(peer.board.route()?));
-                let (route, at) = found.ok_or(Reason::NoHost)?;
-                return Ok((route, at, bucket, permit));
+                Ok(Placed {
+                    route,
+                    backend: at,
+                    bucket,
+                    class,
+                    permit,
+                })
             }
-            Err(refused) => refused,
-        };
+            Err(refused) => Err(self.turned_away(&route, tenant, class, refused, began)),
+        }
+    }
+
+    /// What a request is told that got no slot. A bundle that answers nobody fails those who
+    /// are spared the wait as well.
+    fn turned_away(
+        &self,
+        route: &Route,
+        tenant: &str,
+        class: Class,
+        refused: admission::Refused,
+        began: Instant,
+    ) -> Refused {
         let reason = match refused.why {
             Why::NoBackend => Reason::NoHost,
             Why::Stalled => Reason::Stalled,
             Why::Late | Why::Ramp | Why::Overflow | Why::Waited => Reason::Overloaded,
         };
-        // A bundle that answers nobody fails those who are spared the wait as well.
-        let choice = route.router.choose(tenant);
-        let choice = choice.map_err(|edge::NoBackend| Reason::NoHost)?;
+        let Ok(choice) = route.router.choose(tenant) else {
+            return Reason::NoHost.into();
+        };
         let at = choice.backends.start + usize::from(choice.bucket.get()) % choice.backends.len();
-        let spot = route
-            .router
-            .spot(at, choice.bucket, head.method.as_str(), head.uri.path());
+        let spot = route.router.spot(at, choice.bucket, class);
         let blamed = spot.filter(|_| reason == Reason::Stalled);
         let settled = blamed.is_some();
         if let Some(spot) = blamed {
             let ticket = self.ledger.ticket(spot, tenant.to_owned(), began);
             ticket.settle(Outcome::Failed);
         }
-        Err(Refused {
+        Refused {
             later: refused.retry_after,
             settled,
             ..reason.into()
-        })
+        }
     }
 }

@@ -21,7 +21,7 @@ use crate::exchange::{Answered, Failed, exchange};
 use crate::headers;
 use crate::ledger::Ticket;
 use crate::tunnel::{self, Tunnel};
-use crate::upstream::SendError;
+use crate::upstream::{SendError, Terms, Unanswered};
 use crate::vitals::Busy;
 /// What a request needs once it is answered.
 struct Rest {
@@ -94,17 +94,20 @@ impl Front {
             mut backend,
             mut permit,
             bucket,
+            class,
             mut request,
             progress,
             mut ticket,
             upgrade,
         } = admitted;
+        let terms = Terms {
+            connect_within: self.limits.connect_deadline,
+            retry: route.router.classes().retry(class),
+        };
         loop {
-            let (method, path) = (request.method().clone(), request.uri().path().to_owned());
             let upstream = &route.upstreams[backend];
-            let within = self.limits.connect_deadline;
-            let sent = exchange(upstream, request, within, deadline, permit).await;
-            let (error, unsent, failed) = match sent {
+            let sent = exchange(upstream, request, terms, deadline, permit).await;
+            let (failure, failed) = match sent {
                 Ok(answered) => {
                     let rest = Rest {
                         progress,
@@ -114,30 +117,27 @@ impl Front {
                     return Ok((answered, rest));
                 }
                 Err(Failed::Deadline) => return Err(fail(ticket, None, progress.as_deref())),
-                Err(Failed::Sending {
-                    error,
-                    unsent,
-                    permit,
-                }) => (error, unsent, permit),
+                Err(Failed::Sending { failure, permit }) => (failure, permit),
             };
+            let Unanswered { error, again } = failure;
             tracing::debug!(address = upstream.address(), %error, "a request failed");
             let ended = match &error {
                 SendError::Own(_) => Ended::Unsent,
                 SendError::Connect(_) => Ended::ConnectFailed,
                 SendError::Broken(_) => Ended::Closed,
             };
-            // What was sent goes out again only on the same backend (see `upstream`).
-            let next = unsent.and_then(|unsent| {
-                let permit = failed.again(ended, false)?;
+            // That there is one to send again means that it may go out again.
+            let next = again.and_then(|again| {
+                let permit = failed.again(ended, true)?;
                 let at = route.backend(permit.backend())?;
-                let spot = route.router.spot(at, bucket, method.as_str(), &path)?;
-                Some((unsent, permit, at, spot))
+                let spot = route.router.spot(at, bucket, class)?;
+                Some((again, permit, at, spot))
             });
-            let Some((unsent, again, at, spot)) = next else {
+            let Some((again, next_permit, at, spot)) = next else {
                 return Err(fail(ticket, Some(error), progress.as_deref()));
             };
             ticket.goes_on_to(spot);
-            (request, permit, backend) = (*unsent, again, at);
+            (request, permit, backend) = (*again, next_permit, at);
         }
     }
 

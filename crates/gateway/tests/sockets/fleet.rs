@@ -75,8 +75,10 @@ pub(crate) fn table(version: u64, pools: Vec<Pool>) -> RouteTable {
             name: "pay".to_owned(),
             methods: vec!["POST".to_owned()],
             paths: vec!["/pay/*".to_owned()],
+            ..EndpointClass::default()
         }],
         pools,
+        ..ServiceRoutes::default()
     };
     RouteTable {
         version,

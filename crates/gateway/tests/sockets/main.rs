@@ -12,6 +12,7 @@ mod passing;
 mod restart;
 mod routing;
 mod seconds;
+mod serving;
 mod slow;
 mod smuggling;
 mod tls;

@@ -140,10 +140,10 @@ pub(crate) struct GatewayArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub(crate) struct LimitArgs {
-    /// Requests that each host works on at once, if it does not say so itself; `auto` finds out, `off` gives it whatever comes
+    /// Requests that each host works on at once, if neither it nor plimsoll.toml says so; `auto` finds out, `off` gives it whatever comes
     #[arg(long, default_value = "auto", value_parser = workers, value_name = "NUMBER")]
     pub(crate) workers: Concurrency,
-    /// A request that takes longer is answered with 504
+    /// A request that takes longer is answered with 504, if plimsoll.toml does not say another time
     #[arg(long, default_value = "10s", value_name = "TIME")]
     pub(crate) deadline: SignedDuration,
     /// A request's head that takes longer is answered with 408

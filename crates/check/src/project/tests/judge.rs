@@ -179,7 +179,7 @@ paths = ["/later"]
             plimsoll.toml:18:1: unknown key "path" in endpoint
               18 | path = ["/late"]
                  | ^^^^
-              help: did you mean `paths`? known keys: name, methods, paths
+              help: did you mean `paths`? known keys: name, methods, paths, priority, retry
 
             plimsoll.toml:20:1: no request is left for this class: "orders" takes all
               20 | [[service.api.endpoint]]

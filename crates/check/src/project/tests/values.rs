@@ -378,3 +378,75 @@ fn an_error_budget() {
         "#]],
     );
 }
+
+#[test]
+fn how_requests_are_carried() {
+    check_service(
+        "workers = 0\ndeadline = \"9ms\"\ntenant_header = \"x-who\"\npriority_header = \"X-Who\"\n\
+         endpoint = [{ name = \"a\", priority = \"cirtical\", retry = \"twice\" }]",
+        expect![[r#"
+            plimsoll.toml:3:11: `workers` is out of range: 0
+              3 | workers = 0
+                |           ^
+              help: use 1 to 10000
+
+            plimsoll.toml:4:12: `deadline` is out of range: "9ms"
+              4 | deadline = "9ms"
+                |            ^^^^^
+              help: use "10ms" to "1h"
+
+            plimsoll.toml:6:19: "x-who" names the customer already
+              6 | priority_header = "X-Who"
+                |                   ^^^^^^^
+              help: `priority_header` and `tenant_header` are two headers
+
+            plimsoll.toml:7:38: unknown `priority` "cirtical"
+              7 | endpoint = [{ name = "a", priority = "cirtical", retry = "twice" }…
+                |                                      ^^^^^^^^^^
+              help: did you mean "critical"? use one of: critical, normal, background
+
+            plimsoll.toml:7:58: unknown `retry` "twice"
+              7 | endpoint = [{ name = "a", priority = "cirtical", retry = "twice" }…
+                |                                                          ^^^^^^^
+              help: use one of: never, idempotent, always
+        "#]],
+    );
+    check_service(
+        "workers = \"8\"\ndeadline = 5",
+        expect![[r#"
+        plimsoll.toml:3:11: "8" is no number of workers
+          3 | workers = "8"
+            |           ^^^
+          help: write a number like 8, "auto" or "off"
+
+        plimsoll.toml:4:12: `deadline` must be a duration with its unit
+          4 | deadline = 5
+            |            ^
+          help: write a whole number with its unit, like "500ms", "30s", "2m" or "1h"
+    "#]],
+    );
+    check_service(
+        "workers = 1.5",
+        expect![[r#"
+        plimsoll.toml:3:11: `workers` must be a number or a word, not a number with a fraction
+          3 | workers = 1.5
+            |           ^^^
+          help: write a number like 8, "auto" or "off"
+    "#]],
+    );
+    let lines = "files = \"config\"\nworkers = \"off\"\ndeadline = \"5s\"\n\
+                 priority_header = \"X-Priority\"\n\
+                 endpoint = [{ name = \"pay\", priority = \"critical\", retry = \"never\" }]\n";
+    let text = GOOD.replacen("files = \"config\"\n", lines, 1);
+    let project = good(&text);
+    let spec = &project.topology.services[&"api".parse().unwrap()];
+    let expected = model::Serving {
+        workers: Some(model::Workers::Off),
+        deadline_ms: Some(model::Millis::seconds(5)),
+        priority_header: Some("x-priority".to_owned()),
+    };
+    assert_eq!(spec.serving, expected);
+    let class = &spec.endpoints[0];
+    assert_eq!(class.priority, model::Priority::Critical);
+    assert_eq!(class.retry, model::Retry::Never);
+}

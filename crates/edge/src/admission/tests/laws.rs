@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use model::Priority;
 use proptest::prelude::*;
 
 use crate::Bucket;
@@ -230,9 +231,9 @@ impl World {
             },
             bucket: Bucket::of(&service, &tenant.to_string()),
             priority: match priority {
-                0 => Priority::High,
+                0 => Priority::Critical,
                 1 => Priority::Normal,
-                _ => Priority::Low,
+                _ => Priority::Background,
             },
             deadline: self.now + Duration::from_millis(left_ms),
         };

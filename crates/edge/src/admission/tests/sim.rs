@@ -12,6 +12,8 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
+use model::Priority;
+
 use crate::Bucket;
 use crate::admission::*;
 

@@ -3,6 +3,8 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use model::Priority;
+
 use crate::Bucket;
 use crate::admission::*;
 

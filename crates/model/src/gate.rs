@@ -261,6 +261,8 @@ pub enum ProbeVerdict {
     NotAllowed,
     /// The target can't be understood.
     Malformed,
+    /// The machine that should have asked could not: it has no sockets left.
+    NotAsked,
 }
 
 /// One probe of one reference from one host.

@@ -108,7 +108,7 @@ async fn ask_one(prober: &Prober, question: &Question, span: Span) -> Probe {
             // Those that waited in vain say for how long, and those that didn't ask took no time.
             let asked = !matches!(
                 miss.verdict,
-                ProbeVerdict::NotAllowed | ProbeVerdict::Malformed
+                ProbeVerdict::NotAllowed | ProbeVerdict::Malformed | ProbeVerdict::NotAsked
             );
             match asked && began.elapsed() < within.duration() {
                 true => (miss.verdict, format!("{} (after {latency_ms})", miss.words)),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use model::Millis;
 use model::gate::ProbeVerdict;
+use rustix::io::Errno;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
@@ -254,6 +255,16 @@ fn unresolved(host: &str, error: &std::io::Error) -> Miss {
 
 fn unconnected(place: &str, error: &std::io::Error) -> Miss {
     use std::io::ErrorKind;
+    let own = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    if own
+        .iter()
+        .any(|own| error.raw_os_error() == Some(own.raw_os_error()))
+    {
+        return Miss {
+            verdict: ProbeVerdict::NotAsked,
+            words: format!("not asked: this machine has no room for a connection: {error}"),
+        };
+    }
     let (verdict, words) = match error.kind() {
         ErrorKind::ConnectionRefused => (
             ProbeVerdict::Refused,
@@ -291,6 +302,14 @@ mod tests {
         let miss = error("Temporary failure in name resolution");
         assert_eq!(miss.verdict, ProbeVerdict::Unreachable);
         assert!(miss.words.contains("Temporary failure"), "{}", miss.words);
+    }
+
+    #[test]
+    fn a_machine_without_sockets_blames_itself() {
+        let full = std::io::Error::from_raw_os_error(Errno::MFILE.raw_os_error());
+        assert_eq!(unconnected("", &full).verdict, ProbeVerdict::NotAsked);
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        assert_eq!(unconnected("", &refused).verdict, ProbeVerdict::Refused);
     }
 
     #[tokio::test]

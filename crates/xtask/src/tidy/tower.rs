@@ -26,6 +26,7 @@ const TOWER: &[(&str, &[&str])] = &[
     ("wire", &["model"]),
     ("notify", &["model"]),
     ("monitor", &["model"]),
+    ("subscribers", &["model"]),
     // Shells.
     (
         "server",

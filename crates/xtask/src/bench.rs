@@ -1,6 +1,7 @@
 //! `cargo xtask bench journal`: how fast the journal is, and what an idle server costs.
 
 mod check;
+mod gateway;
 mod judge;
 
 use std::fs::File;
@@ -14,6 +15,7 @@ use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 
 pub use check::check;
+pub use gateway::{Options as GatewayOptions, gateway};
 pub use judge::judge;
 
 /// Odd, so that the median is a start that happened.
@@ -120,6 +122,13 @@ fn machine() -> String {
         rest.trim_start_matches([' ', '\t', ':'])
     });
     format!("{cores} cores, {model}")
+}
+
+/// The mean number of running programs in the last minute.
+fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let first = text.split_whitespace().next();
+    first.unwrap_or("unknown").to_owned()
 }
 
 /// A running server; it ends with this value.

@@ -16,7 +16,7 @@ mod tidy;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use crate::run::{Run, cargo};
 
@@ -38,7 +38,8 @@ Examples:
   cargo xtask e2e rollback              the tests of the built program, by name
   cargo xtask goldens --update          accept what the programs print now
   cargo xtask bench journal --json      measure, for programs
-  cargo xtask bench judge --quick       what the judge promises, in a minute";
+  cargo xtask bench judge --quick       what the judge promises, in a minute
+  cargo xtask bench gateway --help      our gateway beside others";
 
 #[derive(Debug, Subcommand)]
 enum Task {
@@ -51,22 +52,8 @@ enum Task {
     /// Build the program and test it with real processes
     E2e(E2eOptions),
     /// Measure one part of the program
-    Bench {
-        /// What to measure
-        name: Bench,
-        /// Print the result as JSON
-        #[arg(long)]
-        json: bool,
-        /// Fewer runs (`judge` only)
-        #[arg(long)]
-        quick: bool,
-        /// Draw from this seed instead of the usual one (`judge` only)
-        #[arg(long)]
-        seed: Option<u64>,
-        /// One part alone: cost, detect, healthy, pass or latency (`judge` only)
-        #[arg(long)]
-        only: Option<String>,
-    },
+    #[command(subcommand)]
+    Bench(Bench),
     /// Accept the present output of the tests as the expected one
     Goldens {
         /// Really rewrite the expectations; read the diff afterwards
@@ -114,14 +101,37 @@ struct E2eOptions {
     seed: Option<u64>,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Subcommand)]
 enum Bench {
     /// Static checks of a large configuration, beside other programs
-    Check,
+    Check {
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// What the gateway costs and saves, beside nginx, HAProxy and Envoy
+    Gateway(bench::GatewayOptions),
     /// Appends to the journal, and what an idle server costs
-    Journal,
+    Journal {
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// What the judge finds, how soon and how often by mistake, beside others
-    Judge,
+    Judge {
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
+        /// Fewer runs
+        #[arg(long)]
+        quick: bool,
+        /// Draw from this seed instead of the usual one
+        #[arg(long)]
+        seed: Option<u64>,
+        /// One part alone: cost, detect, healthy, pass or latency
+        #[arg(long)]
+        only: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -130,17 +140,7 @@ fn main() -> ExitCode {
         Task::Tidy(options) => tidy_alone(&options),
         Task::Sim(options) => sim(&options).check(),
         Task::E2e(options) => e2e(&options),
-        Task::Bench {
-            name,
-            json,
-            quick,
-            seed,
-            only,
-        } => match name {
-            Bench::Check => bench::check(json),
-            Bench::Journal => bench::journal(json),
-            Bench::Judge => bench::judge(json, quick, seed, only.as_deref()),
-        },
+        Task::Bench(bench) => measure(bench),
         Task::Goldens { update } => goldens(update),
     };
     match done {
@@ -151,6 +151,20 @@ fn main() -> ExitCode {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn measure(bench: Bench) -> Result<()> {
+    match bench {
+        Bench::Check { json } => bench::check(json),
+        Bench::Gateway(options) => bench::gateway(&options),
+        Bench::Journal { json } => bench::journal(json),
+        Bench::Judge {
+            json,
+            quick,
+            seed,
+            only,
+        } => bench::judge(json, quick, seed, only.as_deref()),
     }
 }
 

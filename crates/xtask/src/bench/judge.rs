@@ -8,7 +8,7 @@ use std::process::Stdio;
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 
-use super::{cargo, machine};
+use super::{cargo, load, machine};
 
 /// Runs the judge's bench and says on what machine, and how busy that was.
 pub fn judge(json: bool, quick: bool, seed: Option<u64>, only: Option<&str>) -> anyhow::Result<()> {
@@ -46,11 +46,4 @@ pub fn judge(json: bool, quick: bool, seed: Option<u64>, only: Option<&str>) -> 
         output.status
     );
     Ok(())
-}
-
-/// The mean number of running programs in the last minute.
-fn load() -> String {
-    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let first = text.split_whitespace().next();
-    first.unwrap_or("unknown").to_owned()
 }

@@ -13,6 +13,7 @@ pub mod channel;
 pub mod egress;
 pub mod mail;
 pub mod notice;
+pub mod outbox;
 pub mod outcome;
 pub mod post;
 
@@ -22,6 +23,7 @@ pub use address::{Address, Secret};
 pub use egress::Egress;
 pub use mail::{Mailer, MailerError, MailerSettings, Security};
 pub use notice::{Happening, Notice, Urgency};
+pub use outbox::{Ended, Outbox, Wanted};
 pub use outcome::Outcome;
 pub use post::{Poster, PosterError};
 

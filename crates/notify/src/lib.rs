@@ -16,6 +16,7 @@ pub mod notice;
 pub mod outbox;
 pub mod outcome;
 pub mod post;
+pub mod settings;
 
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ pub use notice::{Happening, Notice, Urgency};
 pub use outbox::{Ended, Outbox, Wanted};
 pub use outcome::Outcome;
 pub use post::{Poster, PosterError};
+pub use settings::{Problem, Settings, Way};
 
 /// A try takes no longer than this. Providers answer within a second or two; who
 /// is slower than ten must not keep a page from its next channel.

@@ -85,7 +85,8 @@ pub struct Mailer {
 }
 
 impl Mailer {
-    /// Connects with the first message.
+    /// Connects with the first message. Call it within the runtime that will send: its
+    /// connections belong to that one.
     ///
     /// # Errors
     /// The settings can't be used.

@@ -19,12 +19,13 @@ use std::time::Duration;
 use edge::Router;
 use edge::admission::{BackendKey, BackendSpec, PoolKey, limit_for_workers};
 use http::HeaderName;
+use model::serving::Protocol;
 use model::{Backend, Digest, RouteTable, ServiceName, ServiceRoutes, Workers};
 use tokio::sync::watch;
 
 use crate::config::Concurrency;
 use crate::desk::Desk;
-use crate::upstream::Upstream;
+use crate::upstream::{Secure, Upstream};
 
 /// One service's route, ready for requests.
 #[derive(Debug)]
@@ -47,13 +48,15 @@ impl Route {
     fn new(
         service: &ServiceName,
         routes: ServiceRoutes,
-        concurrency: Concurrency,
+        (concurrency, secure): (Concurrency, &Secure),
         before: Option<&Route>,
     ) -> Route {
         let router = Router::new(service, &routes);
+        let how = &routes.serving.upstream;
         let mut known: BTreeMap<&str, Arc<Upstream>> = before
             .into_iter()
             .flat_map(|route| &route.upstreams)
+            .filter(|upstream| upstream.is_reached_by(how))
             .map(|upstream| (upstream.address(), upstream.clone()))
             .collect();
         // A host may stand in two pools for a moment; it has one set of connections.
@@ -63,7 +66,7 @@ impl Route {
                 let address = backend.address.as_str();
                 known
                     .entry(address)
-                    .or_insert_with(|| Upstream::new(address))
+                    .or_insert_with(|| Upstream::new(address, how, secure))
                     .clone()
             })
             .collect();
@@ -99,8 +102,14 @@ impl Route {
         self.by_key.get(&key).copied()
     }
 
-    fn has(&self, address: &str) -> bool {
-        self.upstreams.iter().any(|it| it.address() == address)
+    /// Whether hosts are spoken to over HTTP/2, and if so whether with TLS.
+    pub(crate) fn http2(&self) -> Option<bool> {
+        let spec = &self.routes.serving.upstream;
+        (spec.protocol == Protocol::Http2).then_some(spec.tls)
+    }
+
+    fn has(&self, upstream: &Arc<Upstream>) -> bool {
+        self.upstreams.iter().any(|it| Arc::ptr_eq(it, upstream))
     }
 }
 
@@ -152,12 +161,14 @@ pub(crate) struct Board {
     /// The service's own deadline, 0 for none.
     deadline_ms: AtomicU64,
     concurrency: Concurrency,
+    secure: Secure,
 }
 
 impl Board {
-    fn new(concurrency: Concurrency) -> Board {
+    fn new(concurrency: Concurrency, secure: Secure) -> Board {
         Board {
             concurrency,
+            secure,
             version: AtomicU64::default(),
             route: Mutex::default(),
             desk: Desk::new(),
@@ -194,7 +205,7 @@ impl Board {
             Arc::new(Route::new(
                 service,
                 routes.clone(),
-                self.concurrency,
+                (self.concurrency, &self.secure),
                 before.as_deref(),
             ))
         });
@@ -211,9 +222,7 @@ impl Board {
         self.version.fetch_add(1, Ordering::Release);
         drop(current);
         for upstream in before.iter().flat_map(|route| &route.upstreams) {
-            let kept = after
-                .as_ref()
-                .is_some_and(|route| route.has(upstream.address()));
+            let kept = after.as_ref().is_some_and(|route| route.has(upstream));
             if !kept {
                 upstream.close();
             }
@@ -262,6 +271,8 @@ pub(crate) struct InForce {
 #[derive(Debug)]
 pub(crate) struct Boards {
     boards: BTreeMap<ServiceName, Arc<Board>>,
+    /// For a board that nobody announced.
+    with: (Concurrency, Secure),
     in_force: watch::Sender<Option<InForce>>,
 }
 
@@ -269,18 +280,19 @@ impl Boards {
     pub(crate) fn new<'a>(
         services: impl Iterator<Item = &'a ServiceName>,
         concurrency: Concurrency,
+        secure: Secure,
     ) -> Boards {
+        let board = || Arc::new(Board::new(concurrency, secure.clone()));
         Boards {
-            boards: services
-                .map(|service| (service.clone(), Arc::new(Board::new(concurrency))))
-                .collect(),
+            boards: services.map(|service| (service.clone(), board())).collect(),
+            with: (concurrency, secure),
             in_force: watch::Sender::new(None),
         }
     }
 
     pub(crate) fn of(&self, service: &ServiceName) -> Arc<Board> {
         let board = self.boards.get(service).cloned();
-        board.unwrap_or_else(|| Arc::new(Board::new(Concurrency::default())))
+        board.unwrap_or_else(|| Arc::new(Board::new(self.with.0, self.with.1.clone())))
     }
 
     /// Takes the table whole. Called by one task only.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use wire::{Client, Identity};
 
 use crate::config::{GatewayConfig, GatewayError, Limits};
-use crate::{admin, listen, saved, tls};
+use crate::{admin, listen, saved, tls, upstream};
 
 /// hyper can't work with less (its smallest buffer).
 const HEADER_BYTES_LEAST: usize = 8 << 10;
@@ -30,6 +30,8 @@ pub fn check(config: &GatewayConfig) -> Vec<GatewayError> {
     if let Some(files) = &config.tls {
         problems.extend(tls::check(files).into_iter().map(GatewayError::from));
     }
+    let upstream_tls = upstream::check_secure(&config.upstream_tls);
+    problems.extend(upstream_tls.into_iter().map(GatewayError::from));
     if let Some(folder) = &config.state_dir {
         problems.extend(saved::Saved::open(folder).err());
     }

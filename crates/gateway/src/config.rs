@@ -10,6 +10,7 @@ use model::{EnvironmentName, GatewayName, ServiceName};
 use tokio::sync::Notify;
 
 use crate::tls::{TlsError, TlsFiles};
+use crate::upstream::UpstreamTls;
 
 /// One gateway process.
 #[derive(Debug, Clone)]
@@ -30,6 +31,8 @@ pub struct GatewayConfig {
     pub tls_listeners: BTreeMap<ServiceName, SocketAddr>,
     /// For the listeners with TLS.
     pub tls: Option<TlsFiles>,
+    /// For services whose hosts are spoken to with TLS.
+    pub upstream_tls: UpstreamTls,
     /// Told when a person wants files to be looked at now.
     pub reload: Arc<Notify>,
     /// Protocols that HTTP/1.1 clients may switch to; never `h2c`.
@@ -70,6 +73,7 @@ impl GatewayConfig {
             listeners: BTreeMap::new(),
             tls_listeners: BTreeMap::new(),
             tls: None,
+            upstream_tls: UpstreamTls::default(),
             reload: Arc::new(Notify::new()),
             upgrades: vec!["websocket".to_owned()],
             admin: None,

@@ -11,6 +11,7 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
+use http::uri::{Authority, PathAndQuery, Scheme as HttpScheme};
 use http::{Method, Uri, Version, request};
 use model::Priority;
 
@@ -250,6 +251,32 @@ pub(crate) fn prepare(
     }
     if !headers.contains_key(REQUEST_ID) {
         headers.insert(REQUEST_ID, ids.next());
+    }
+}
+
+/// Makes a head that is [`prepare`]d for HTTP/1.1 one of HTTP/2: the host becomes part of the
+/// target (RFC 9113, section 8.3.1).
+pub(crate) fn for_http2(head: &mut request::Parts, is_secured: bool) {
+    head.headers.remove(CONNECTION);
+    let authority = head.headers.get(HOST);
+    let authority = authority.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let Some(authority) = authority else {
+        // Empty, or with signs that no authority has: it goes on as the header that it was.
+        return;
+    };
+    let mut parts = std::mem::take(&mut head.uri).into_parts();
+    parts.authority = Some(authority);
+    parts.scheme = Some(match is_secured {
+        true => HttpScheme::HTTPS,
+        false => HttpScheme::HTTP,
+    });
+    parts
+        .path_and_query
+        .get_or_insert(PathAndQuery::from_static("/"));
+    if let Ok(uri) = Uri::from_parts(parts) {
+        head.uri = uri;
+        head.version = Version::HTTP_2;
+        head.headers.remove(HOST);
     }
 }
 

@@ -1,7 +1,6 @@
 //! The gateway's shell: a reverse proxy that counts by bundle and tenant.
 //!
-//! HTTP/1.1 and HTTP/2 in, with or without TLS; HTTP/1.1 out, bodies streamed
-//! both ways. Which backend answers is decided by [`edge::Router`]; this crate
+//! HTTP/1.1 and HTTP/2 in and out, with or without TLS, bodies streamed both ways. Which backend answers is decided by [`edge::Router`]; this crate
 //! owns sockets, deadlines and files. The way of a request: `listen` → `serve`
 //! (`sentry` and `framing` read HTTP/1 strictly) → `proxy` → `desk`, where it gets
 //! a slot at a backend → `exchange` → `upstream` → `body`,
@@ -49,6 +48,7 @@ use wire::{Client, Identity};
 pub use check::check;
 pub use config::{Concurrency, GatewayConfig, GatewayError, Limits};
 pub use tls::{TlsError, TlsFiles};
+pub use upstream::UpstreamTls;
 
 use board::Boards;
 use ledger::Ledger;
@@ -157,8 +157,12 @@ impl Parts {
             Some(files) => Some(tls::Certificates::load(files)?),
             None => None,
         };
+        let secure = upstream::Secure::load(&config.upstream_tls)?;
+        if config.upstream_tls.is_unverified {
+            tracing::warn!("certificates of hosts are not verified");
+        }
         let services = config.listeners.keys().chain(config.tls_listeners.keys());
-        let boards = Arc::new(Boards::new(services, config.concurrency));
+        let boards = Arc::new(Boards::new(services, config.concurrency, secure));
         let saved = match &config.state_dir {
             Some(folder) => Some(Arc::new(saved::Saved::open(folder)?)),
             None => None,

@@ -51,6 +51,14 @@ pub enum TlsError {
     /// No certificate is in it.
     #[error("{0}: there is no certificate in it")]
     Empty(PathBuf),
+    /// A certificate can't vouch for others.
+    #[error("{path}: {source}")]
+    Authority {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: rustls::Error,
+    },
     /// Certificate and key don't belong together, or are of a kind that rustls doesn't know.
     #[error("{certificates} with {key}: {source}")]
     Pair {
@@ -159,6 +167,15 @@ impl Certificates {
     }
 }
 
+/// A chain and its key, as they stand in their files.
+pub(crate) fn load_pair(
+    files: &TlsFiles,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+    let read = read(files)?;
+    let chain = chain(files, &read.certificates)?;
+    Ok((chain, secret(files, &read.key)?))
+}
+
 fn read(files: &TlsFiles) -> Result<Read, TlsError> {
     Ok(Read {
         certificates: read_file(&files.certificates)?,
@@ -166,7 +183,7 @@ fn read(files: &TlsFiles) -> Result<Read, TlsError> {
     })
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
     let outcome = std::fs::File::open(path)

@@ -6,11 +6,16 @@
 //! nothing was received. If that fails too, or there was none kept, it may go to
 //! another backend on the same terms.
 //!
-//! Invariant: a connection that is dropped instead of given back is closed at
+//! Over HTTP/1 a connection has one request at a time; over HTTP/2 several, see [`shared`].
+//!
+//! Invariant: a connection over HTTP/1 that is dropped instead of given back is closed at
 //! once, so the backend learns that nobody waits for the answer.
 
-use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+mod dial;
+mod secure;
+mod shared;
+
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,12 +25,17 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use model::Retry;
-use tokio::net::TcpStream;
+use model::serving::{Protocol, UpstreamSpec};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::body::Upload;
 use crate::vitals::{Vitals, Watched};
+use dial::{Stream, Way};
+pub use secure::UpstreamTls;
+pub(crate) use secure::{Secure, check as check_secure};
+use shared::{Lease, Shared};
 
 /// Idle connections kept for one backend. A burst wider than this opens new
 /// ones; they are closed after it instead of being kept for the next.
@@ -66,19 +76,40 @@ pub(crate) struct Unanswered {
     pub(crate) again: Option<Box<Request<Upload>>>,
 }
 
-/// One backend's address and idle connections.
+/// One backend: how it is reached, and its connections.
 #[derive(Debug)]
 pub(crate) struct Upstream {
-    address: String,
-    /// The address, unless it is a name to be resolved for each connection.
-    literal: Option<SocketAddr>,
-    idle: Mutex<Vec<Connection>>,
+    way: Way,
+    /// Over HTTP/1.
+    idle: Mutex<Vec<Kept>>,
+    /// Over HTTP/2.
+    shared: Shared,
     closed: AtomicBool,
 }
 
-/// One connection, used by one exchange at a time.
+/// What carries an exchange.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub(crate) enum Connection {
+    /// A whole connection over HTTP/1.
+    Whole(Kept),
+    /// A stream's place on one over HTTP/2, given up when it is dropped.
+    #[expect(dead_code, reason = "held for its drop")]
+    Part(Lease),
+}
+
+impl Connection {
+    /// Keeps it for the next request. Both bodies must have ended.
+    pub(crate) fn give_back(self) {
+        match self {
+            Connection::Whole(kept) => kept.give_back(),
+            Connection::Part(_) => {}
+        }
+    }
+}
+
+/// One connection over HTTP/1, used by one exchange at a time.
+#[derive(Debug)]
+pub(crate) struct Kept {
     sender: SendRequest<Upload>,
     _driver: Driver,
     socket: Arc<OwnedFd>,
@@ -92,13 +123,13 @@ pub(crate) struct Connection {
 pub(crate) struct Leash(Mutex<Option<Arc<OwnedFd>>>);
 
 impl Leash {
-    fn hold(&self, connection: &Connection) {
+    fn hold(&self, connection: &Kept) {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *held = Some(connection.socket.clone());
     }
 
     /// Tells the backend that nobody waits, by ending what is sent to it; its answer can still
-    /// come. One that looks gives up, and closes; one that doesn't works on, and is heard when
+    /// come. Over HTTP/2 there is no such way: see [`shared`]. One that looks gives up, and closes; one that doesn't works on, and is heard when
     /// it is done.
     pub(crate) fn tell_gone(&self) {
         let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -119,9 +150,9 @@ impl Drop for Driver {
     }
 }
 
-impl Connection {
+impl Kept {
     /// Keeps it for the next request. Both bodies must have ended.
-    pub(crate) fn give_back(mut self) {
+    fn give_back(mut self) {
         let home = self.home.clone();
         if self.sender.is_closed() || home.closed.load(Ordering::Relaxed) {
             return;
@@ -139,34 +170,40 @@ impl Connection {
 }
 
 impl Upstream {
-    pub(crate) fn new(address: &str) -> Arc<Upstream> {
+    pub(crate) fn new(address: &str, spec: &UpstreamSpec, secure: &Secure) -> Arc<Upstream> {
         Arc::new(Upstream {
-            address: address.to_owned(),
-            literal: address.parse().ok(),
+            way: Way::new(address, spec, secure),
             idle: Mutex::default(),
+            shared: Shared::default(),
             closed: AtomicBool::new(false),
         })
     }
 
     pub(crate) fn address(&self) -> &str {
-        &self.address
+        &self.way.address
+    }
+
+    pub(crate) fn is_reached_by(&self, spec: &UpstreamSpec) -> bool {
+        self.way.spec == *spec
     }
 
     /// No longer in the table: idle connections are closed, others after their exchange.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
         self.drop_idle(|_| false);
+        self.shared.close();
     }
 
     /// Drops idle connections that are closed or old.
     pub(crate) fn sweep(&self) {
         let now = Instant::now();
         self.drop_idle(|connection| connection.is_usable(now));
+        self.shared.sweep();
     }
 
-    fn drop_idle(&self, keep: impl Fn(&Connection) -> bool) {
+    fn drop_idle(&self, keep: impl Fn(&Kept) -> bool) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let dropped: Vec<Connection> = idle.extract_if(.., |it| !keep(it)).collect();
+        let dropped: Vec<Kept> = idle.extract_if(.., |it| !keep(it)).collect();
         // Closing sockets is no work to do while others wait for the lock.
         drop(idle);
         drop(dropped);
@@ -174,6 +211,19 @@ impl Upstream {
 
     /// Sends the request and waits for the answer's head. The caller bounds the whole.
     pub(crate) async fn send(
+        self: &Arc<Self>,
+        request: Request<Upload>,
+        terms: Terms,
+        leash: &Leash,
+    ) -> Result<(Response<Incoming>, Connection), Unanswered> {
+        match self.way.spec.protocol {
+            Protocol::Http1 => self.send_alone(request, terms, leash).await,
+            Protocol::Http2 => self.send_beside(request, terms).await,
+        }
+    }
+
+    /// On a connection of its own.
+    async fn send_alone(
         self: &Arc<Self>,
         mut request: Request<Upload>,
         terms: Terms,
@@ -184,7 +234,7 @@ impl Upstream {
             kept.vitals.forget_reads();
             leash.hold(&kept);
             match kept.sender.try_send_request(request).await {
-                Ok(response) => return Ok((response, kept)),
+                Ok(response) => return Ok((response, Connection::Whole(kept))),
                 Err(mut failed) => match (failed.take_message(), copy) {
                     (Some(unsent), _) => request = unsent,
                     (None, Some(copy)) if !kept.vitals.has_read() => request = copy,
@@ -197,7 +247,7 @@ impl Upstream {
                 },
             }
             tracing::debug!(
-                address = self.address,
+                address = self.way.address,
                 "a kept connection was closed; trying a fresh one"
             );
         }
@@ -211,7 +261,7 @@ impl Upstream {
         leash.hold(&fresh);
         let copy = copy_for_retry(&request, terms.retry);
         match fresh.sender.try_send_request(request).await {
-            Ok(response) => Ok((response, fresh)),
+            Ok(response) => Ok((response, Connection::Whole(fresh))),
             Err(mut failed) => {
                 let copy = copy.filter(|_| !fresh.vitals.has_read());
                 let again = failed.take_message().or(copy).map(Box::new);
@@ -221,8 +271,44 @@ impl Upstream {
         }
     }
 
+    /// Beside others on a connection.
+    async fn send_beside(
+        self: &Arc<Self>,
+        mut request: Request<Upload>,
+        terms: Terms,
+    ) -> Result<(Response<Incoming>, Connection), Unanswered> {
+        loop {
+            let mut lease = match self.shared.lease(&self.way, terms.connect_within).await {
+                Ok(lease) => lease,
+                Err(error) => {
+                    let again = Some(Box::new(request));
+                    return Err(Unanswered { error, again });
+                }
+            };
+            let copy = copy_for_retry(&request, terms.retry);
+            let mut failed = match lease.sender.try_send_request(request).await {
+                Ok(response) => return Ok((response, Connection::Part(lease))),
+                Err(failed) => failed,
+            };
+            let unsent = failed.take_message();
+            let error = match &unsent {
+                // The connection ended before it was this one's turn.
+                Some(_) => SendError::Connect(std::io::ErrorKind::ConnectionReset.into()),
+                None => SendError::Broken(failed.into_error()),
+            };
+            match unsent.or(copy) {
+                // Closed just when it was used; a fresh one is no such chance.
+                Some(again) if !lease.is_fresh && lease.sender.is_closed() => request = again,
+                again => {
+                    let again = again.map(Box::new);
+                    return Err(Unanswered { error, again });
+                }
+            }
+        }
+    }
+
     /// The connection used last, because it is the one least likely to be closed soon.
-    async fn take_idle(&self) -> Option<Connection> {
+    async fn take_idle(&self) -> Option<Kept> {
         loop {
             let popped = {
                 let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -242,23 +328,18 @@ impl Upstream {
         }
     }
 
-    async fn connect(self: &Arc<Self>, within: Duration) -> Result<Connection, SendError> {
-        let connecting = async {
-            match self.literal {
-                Some(address) => TcpStream::connect(address).await,
-                None => TcpStream::connect(self.address.as_str()).await,
-            }
-        };
-        let stream = match tokio::time::timeout(within, connecting).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) if is_own_fault(&error) => return Err(SendError::Own(error)),
-            Ok(Err(error)) => return Err(SendError::Connect(error)),
-            Err(_) => return Err(SendError::Connect(std::io::ErrorKind::TimedOut.into())),
-        };
-        // Heads and bodies are written as they come; waiting for more would only delay them.
-        let _ = stream.set_nodelay(true);
-        let socket = stream.as_fd().try_clone_to_owned().map(Arc::new);
-        let socket = socket.map_err(SendError::Own)?;
+    async fn connect(self: &Arc<Self>, within: Duration) -> Result<Kept, SendError> {
+        let (stream, socket) = self.way.dial(within).await?;
+        match stream {
+            Stream::Plain(stream) => self.begin(stream, socket).await,
+            Stream::Secured(stream) => self.begin(stream, socket).await,
+        }
+    }
+
+    async fn begin<S>(self: &Arc<Self>, stream: S, socket: Arc<OwnedFd>) -> Result<Kept, SendError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let vitals = Vitals::new();
         let io = TokioIo::new(Watched::new(stream, vitals.clone()));
         let (sender, connection) = http1::handshake(io).await.map_err(SendError::Broken)?;
@@ -267,7 +348,7 @@ impl Upstream {
                 tracing::debug!(%error, "a backend's connection ended");
             }
         });
-        Ok(Connection {
+        Ok(Kept {
             sender,
             _driver: Driver(driver),
             socket,
@@ -276,19 +357,6 @@ impl Upstream {
             idle_since: Instant::now(),
         })
     }
-}
-
-/// A bundle must not be blamed, and rolled back, because this process ran dry.
-fn is_own_fault(error: &std::io::Error) -> bool {
-    use rustix::io::Errno;
-    let own = [
-        Errno::MFILE,
-        Errno::NFILE,
-        Errno::NOBUFS,
-        Errno::NOMEM,
-        Errno::ADDRNOTAVAIL,
-    ];
-    Errno::from_io_error(error).is_some_and(|errno| own.contains(&errno))
 }
 
 /// The same request once more, if its class lets it go twice. Bodies are passed on as they

@@ -210,18 +210,18 @@ impl Drop for MayReset {
 
 /// A socket that keeps its [`Vitals`].
 #[derive(Debug)]
-pub(crate) struct Watched {
-    stream: TcpStream,
+pub(crate) struct Watched<S = TcpStream> {
+    stream: S,
     vitals: Arc<Vitals>,
 }
 
-impl Watched {
-    pub(crate) fn new(stream: TcpStream, vitals: Arc<Vitals>) -> Watched {
+impl<S> Watched<S> {
+    pub(crate) fn new(stream: S, vitals: Arc<Vitals>) -> Watched<S> {
         Watched { stream, vitals }
     }
 }
 
-impl AsyncRead for Watched {
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -236,7 +236,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

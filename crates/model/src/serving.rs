@@ -19,12 +19,56 @@ pub struct Serving {
     /// The request header, in lower case, by which clients say a [`Priority`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority_header: Option<String>,
+    /// How hosts are spoken to.
+    #[serde(default, skip_serializing_if = "UpstreamSpec::is_default")]
+    pub upstream: UpstreamSpec,
 }
 
 impl Serving {
     /// Whether nothing is said.
     pub fn is_default(&self) -> bool {
         *self == Serving::default()
+    }
+}
+
+/// How gateways speak to a service's hosts.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamSpec {
+    /// With TLS.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tls: bool,
+    /// By which protocol.
+    #[serde(default, skip_serializing_if = "Protocol::is_default")]
+    pub protocol: Protocol,
+    /// The name that their certificates must have; absent: the host of each address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+}
+
+impl UpstreamSpec {
+    /// Whether it is the one that need not be said.
+    pub fn is_default(&self) -> bool {
+        *self == UpstreamSpec::default()
+    }
+}
+
+/// A protocol that hosts are spoken to by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    #[serde(rename = "http/1.1")]
+    Http1,
+    /// HTTP/2; without TLS from the first byte on (RFC 9113, section 3.3).
+    #[serde(rename = "h2")]
+    Http2,
+}
+
+impl Protocol {
+    /// Whether it is the one that need not be said.
+    pub fn is_default(&self) -> bool {
+        *self == Protocol::default()
     }
 }
 
@@ -157,11 +201,15 @@ mod tests {
             workers: Some(Workers::Number(8)),
             deadline_ms: Some(Millis(500)),
             priority_header: Some("x-priority".to_owned()),
+            upstream: UpstreamSpec {
+                protocol: Protocol::Http2,
+                ..UpstreamSpec::default()
+            },
         };
         let written = serde_json::to_string(&some).unwrap();
         assert_eq!(
             written,
-            r#"{"workers":8,"deadline_ms":500,"priority_header":"x-priority"}"#
+            r#"{"workers":8,"deadline_ms":500,"priority_header":"x-priority","upstream":{"protocol":"h2"}}"#
         );
         assert_eq!(serde_json::from_str::<Serving>(&written).unwrap(), some);
     }

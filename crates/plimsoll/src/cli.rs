@@ -202,9 +202,9 @@ pub(crate) enum Command {
     Agent(AgentArgs),
     /// Run a gateway: a reverse proxy that routes and counts by bundle and tenant
     #[command(
-        after_help = "Examples:\n  plimsoll gateway --name edge-1 --environment production --serve api=0.0.0.0:8080\n  plimsoll gateway --name edge-1 --environment production --serve-tls api=0.0.0.0:8443 --tls-cert cert.pem --tls-key key.pem\n\nWith --check: says all that is wrong with these options, and ends. A second gateway with the same options takes\nover from the first without a lost request: start it, then send the first SIGTERM."
+        after_help = "Examples:\n  plimsoll gateway --name edge-1 --environment production --serve api=0.0.0.0:8080\n  plimsoll gateway --name edge-1 --environment production --serve-tls api=0.0.0.0:8443 --tls-cert cert.pem --tls-key key.pem\n  plimsoll gateway --name edge-1 --environment production --serve api=0.0.0.0:8080 --upstream-ca hosts-ca.pem\n\nWith --check: says all that is wrong with these options, and ends. A second gateway with the same options takes\nover from the first without a lost request: start it, then send the first SIGTERM."
     )]
-    Gateway(GatewayArgs),
+    Gateway(Box<GatewayArgs>),
     /// Check a project and its files as they would be packed; needs no control plane
     #[command(
         after_help = "Examples:\n  plimsoll check\n  plimsoll check api --json\n  plimsoll check --base ../released       a git worktree of what is released\n  plimsoll check api --against good       asks the control plane what is good\n\nIn .git/hooks/pre-commit:\n  exec plimsoll check"

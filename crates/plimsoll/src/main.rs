@@ -96,7 +96,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Quickstart(args) => c::drill::quickstart(args).await,
         Command::Server(args) => c::serve::server(args).await,
         Command::Agent(args) => c::agent::agent(args, ask).await,
-        Command::Gateway(args) => c::serve::gateway(args, ask).await,
+        Command::Gateway(args) => c::serve::gateway(*args, ask).await,
         Command::Check(args) => c::check::check(args, ask).await,
         Command::Schema => c::project::schema(),
         Command::Push(args) => c::push::push(args, ask).await,

@@ -122,6 +122,16 @@ fn is_host(text: &str) -> bool {
         && (!numeric || text.parse::<Ipv4Addr>().is_ok())
 }
 
+/// The name that a certificate must have.
+pub(super) fn server_name(text: &str) -> Result<String, Flaw> {
+    let is_fine = is_host(text) && !text.starts_with('[') || text.parse::<Ipv6Addr>().is_ok();
+    if is_fine {
+        return Ok(text.to_owned());
+    }
+    let flaw = Flaw::new(format!("{} is no name of a server", quoted(text)));
+    Err(flaw.help("write the name in its certificate, like \"api.internal\", without a port"))
+}
+
 /// The URL of an HTTP health check, with placeholders.
 pub(super) fn probe_url(text: &str) -> Result<String, Flaw> {
     placeholders(text)?;

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use model::serving::WORKERS_MAX;
+use model::serving::{Protocol, UpstreamSpec, WORKERS_MAX};
 use model::{Millis, Priority, Retry, Serving, Workers};
 
 use super::grammar::{Flaw, quoted};
@@ -16,7 +16,7 @@ use super::tree::{Node, Value};
 const DEADLINE: RangeInclusive<Millis> = Millis(10)..=Millis::seconds(3600);
 const WORKERS_HELP: &str = "write a number like 8, \"auto\" or \"off\"";
 
-/// `workers`, `deadline` and `priority_header` of a service's table.
+/// `workers`, `deadline`, `priority_header` and `upstream…` of a service's table.
 pub(super) fn read(table: &Node, tenant: Option<&str>, reader: &mut Reader<'_>) -> Serving {
     let workers = table.get("workers").and_then(|node| workers(node, reader));
     let deadline_ms = table
@@ -35,6 +35,37 @@ pub(super) fn read(table: &Node, tenant: Option<&str>, reader: &mut Reader<'_>) 
         workers,
         deadline_ms,
         priority_header,
+        upstream: upstream(table, reader),
+    }
+}
+
+fn upstream(table: &Node, reader: &mut Reader<'_>) -> UpstreamSpec {
+    let schemes = [("http", false), ("https", true)];
+    let tls = table
+        .get("upstream")
+        .map(|node| reader.word(node, "upstream", &schemes));
+    let protocols = [("http/1.1", Protocol::Http1), ("h2", Protocol::Http2)];
+    let protocol = table
+        .get("upstream_protocol")
+        .and_then(|node| reader.word(node, "upstream_protocol", &protocols));
+    let server_name = table.get("upstream_name").and_then(|node| {
+        let is_plain = match tls {
+            None => reader.lacks(table, "upstream"),
+            Some(tls) => tls == Some(false),
+        };
+        if is_plain {
+            let flaw = Flaw::new("`upstream_name` goes with `upstream = \"https\"` only");
+            reader.report(
+                node.span.clone(),
+                flaw.help("leave it out, or add the other"),
+            );
+        }
+        reader.text(node, "upstream_name", places::server_name)
+    });
+    UpstreamSpec {
+        tls: tls.flatten().unwrap_or_default(),
+        protocol: protocol.unwrap_or_default(),
+        server_name,
     }
 }
 

@@ -150,7 +150,7 @@ name = "test"
             plimsoll.toml:3:1: unknown key "file" in service.API
               3 | file = "config"
                 | ^^^^
-              help: did you mean `files`? known keys: files, packages, commands, health, plan, reversible, tenant_header, workers, deadline, priority_header, endpoint, prometheus, error_budget, requires, checks
+              help: did you mean `files`? known keys: files, packages, commands, health, plan, reversible, tenant_header, workers, deadline, priority_header, upstream, upstream_protocol, upstream_name, endpoint, prometheus, error_budget, requires, checks
 
             plimsoll.toml:4:17: "x api key" is not a header name
               4 | tenant_header = "x api key"

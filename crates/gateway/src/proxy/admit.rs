@@ -106,7 +106,12 @@ impl Front {
         let spot = spot.ok_or(Reason::NoHost)?;
         let address = route.upstreams[backend].address();
         headers::prepare(&mut head, peer.address, peer.scheme, address, &self.ids);
-        let upgrade = asked.map(|protocol| {
+        let http2 = route.http2();
+        if let Some(is_secured) = http2 {
+            headers::for_http2(&mut head, is_secured);
+        }
+        // HTTP/2 has no such switch.
+        let upgrade = asked.filter(|_| http2.is_none()).map(|protocol| {
             tunnel::switch(&mut head.headers, protocol);
             on_upgrade
         });

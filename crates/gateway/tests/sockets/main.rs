@@ -17,3 +17,5 @@ mod slow;
 mod smuggling;
 mod tls;
 mod tunnels;
+mod upstream;
+mod upstream_tls;

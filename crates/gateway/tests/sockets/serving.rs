@@ -17,7 +17,7 @@ use crate::fleet::{
 use crate::http2;
 
 /// One pool's table that says more.
-fn saying(
+pub(crate) fn saying(
     version: u64,
     addresses: &[SocketAddr],
     serving: Serving,
@@ -30,7 +30,7 @@ fn saying(
     table
 }
 
-fn class(name: &str, priority: Priority, retry: Retry) -> EndpointClass {
+pub(crate) fn class(name: &str, priority: Priority, retry: Retry) -> EndpointClass {
     EndpointClass {
         name: name.to_owned(),
         paths: vec![format!("/{name}")],
@@ -62,7 +62,10 @@ async fn waiting(gateway: &Gateway) -> u64 {
 }
 
 /// Waits until what `look` sees is `wanted`, for five seconds at most.
-async fn until_seen<T: PartialEq + std::fmt::Debug>(wanted: T, look: impl AsyncFn() -> T) {
+pub(crate) async fn until_seen<T: PartialEq + std::fmt::Debug>(
+    wanted: T,
+    look: impl AsyncFn() -> T,
+) {
     let mut seen = look().await;
     for _ in 0..500 {
         if seen == wanted {
@@ -228,6 +231,7 @@ async fn critical_requests_go_first_and_the_background_last() {
         workers: Some(Workers::Number(1)),
         priority_header: Some("x-priority".to_owned()),
         deadline_ms: Some(Millis::seconds(60)),
+        ..Serving::default()
     };
     let endpoints = vec![
         class("pay", Priority::Critical, Retry::Idempotent),
@@ -295,7 +299,7 @@ fn is_in_order(places: &[usize; 6]) -> bool {
 }
 
 /// Closes each connection once it has read a request's head.
-async fn closing() -> Host {
+pub(crate) async fn closing() -> Host {
     Host::raw(|mut stream: TcpStream| async move {
         read_head(&mut stream).await;
     })

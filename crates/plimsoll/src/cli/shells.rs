@@ -121,6 +121,18 @@ pub(crate) struct GatewayArgs {
     /// Its private key in PEM
     #[arg(long, requires = "tls_cert", value_name = "FILE")]
     pub(crate) tls_key: Option<PathBuf>,
+    /// Hosts with TLS: only certificates that this PEM file vouches for; the system's authorities if absent
+    #[arg(long, value_name = "FILE")]
+    pub(crate) upstream_ca: Option<PathBuf>,
+    /// Hosts with TLS: the certificate chain that this gateway shows them, in PEM
+    #[arg(long, requires = "upstream_key", value_name = "FILE")]
+    pub(crate) upstream_cert: Option<PathBuf>,
+    /// Its private key in PEM
+    #[arg(long, requires = "upstream_cert", value_name = "FILE")]
+    pub(crate) upstream_key: Option<PathBuf>,
+    /// Hosts with TLS: take any certificate, as if anybody could be the host
+    #[arg(long, conflicts_with = "upstream_ca")]
+    pub(crate) upstream_unverified: bool,
     /// Health, metrics and routes for operators; keep it on loopback
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) admin: Option<SocketAddr>,

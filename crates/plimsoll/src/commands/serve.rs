@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use gateway::{GatewayConfig, Limits, TlsFiles};
+use gateway::{GatewayConfig, Limits, TlsFiles, UpstreamTls};
 use server::ServerConfig;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -119,6 +119,14 @@ fn gateway_config(args: GatewayArgs, ask: &Ask) -> Result<GatewayConfig, Failure
         .tls_cert
         .zip(args.tls_key)
         .map(|(certificates, key)| TlsFiles { certificates, key });
+    config.upstream_tls = UpstreamTls {
+        ca: args.upstream_ca,
+        client: args
+            .upstream_cert
+            .zip(args.upstream_key)
+            .map(|(certificates, key)| TlsFiles { certificates, key }),
+        is_unverified: args.upstream_unverified,
+    };
     config.admin = args.admin;
     config.state_dir = args.state;
     config.concurrency = args.limits.workers;

@@ -444,9 +444,58 @@ fn how_requests_are_carried() {
         workers: Some(model::Workers::Off),
         deadline_ms: Some(model::Millis::seconds(5)),
         priority_header: Some("x-priority".to_owned()),
+        ..model::Serving::default()
     };
     assert_eq!(spec.serving, expected);
     let class = &spec.endpoints[0];
     assert_eq!(class.priority, model::Priority::Critical);
     assert_eq!(class.retry, model::Retry::Never);
+}
+
+#[test]
+fn how_hosts_are_spoken_to() {
+    check_service(
+        "upstream = \"tls\"\nupstream_protocol = \"http2\"\nupstream_name = \"api:443\"",
+        expect![[r#"
+            plimsoll.toml:3:12: unknown `upstream` "tls"
+              3 | upstream = "tls"
+                |            ^^^^^
+              help: use one of: http, https
+
+            plimsoll.toml:4:21: unknown `upstream_protocol` "http2"
+              4 | upstream_protocol = "http2"
+                |                     ^^^^^^^
+              help: use one of: http/1.1, h2
+
+            plimsoll.toml:5:17: "api:443" is no name of a server
+              5 | upstream_name = "api:443"
+                |                 ^^^^^^^^^
+              help: write the name in its certificate, like "api.internal", without a port
+        "#]],
+    );
+    check_service("upstream_name = \"api.internal\"", expect![[r#"
+        plimsoll.toml:3:17: `upstream_name` goes with `upstream = "https"` only
+          3 | upstream_name = "api.internal"
+            |                 ^^^^^^^^^^^^^^
+          help: leave it out, or add the other
+    "#]]);
+    check_service(
+        "upsteam = \"https\"\nupstream_name = \"api.internal\"",
+        expect![[r#"
+            plimsoll.toml:3:1: unknown key "upsteam" in service.api
+              3 | upsteam = "https"
+                | ^^^^^^^
+              help: did you mean `upstream`? known keys: files, packages, commands, health, plan, reversible, tenant_header, workers, deadline, priority_header, upstream, upstream_protocol, upstream_name, endpoint, prometheus, error_budget, requires, checks
+        "#]],
+    );
+    let lines = "files = \"config\"\nupstream = \"https\"\nupstream_protocol = \"h2\"\n\
+                 upstream_name = \"api.internal\"\n";
+    let project = good(&GOOD.replacen("files = \"config\"\n", lines, 1));
+    let spec = &project.topology.services[&"api".parse().unwrap()];
+    let expected = model::serving::UpstreamSpec {
+        tls: true,
+        protocol: model::serving::Protocol::Http2,
+        server_name: Some("api.internal".to_owned()),
+    };
+    assert_eq!(spec.serving.upstream, expected);
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attest::{Envelope, EnvelopeSignature};
 use crate::gate::{Checked, Gate, Probe, StepResult, TestRecord, Trial};
+use crate::incident::IncidentEvent;
 use crate::judged::Explanation;
 use crate::{
     Bundle, Digest, EnvironmentName, Exposure, Generation, HostName, Millis, Order, Permille,
@@ -368,6 +369,8 @@ pub enum Event {
         scope: Scope,
         reason: String,
     },
+    /// Something about alerts, incidents, on-call or pages.
+    Incident(IncidentEvent),
 }
 
 impl Event {
@@ -413,6 +416,7 @@ impl Event {
             Event::QuarantineLifted { .. } => "quarantine_lifted",
             Event::Frozen { .. } => "frozen",
             Event::Thawed { .. } => "thawed",
+            Event::Incident(_) => "incident",
         }
     }
 }

@@ -100,6 +100,14 @@ names! {
     ClassName = "class";
     /// One gateway process.
     GatewayName = "gateway";
+    /// Somebody who can be told: a person, or people who read together.
+    ContactName = "contact";
+    /// Who is on call when.
+    ScheduleName = "schedule";
+    /// Who is asked after whom.
+    PolicyName = "policy";
+    /// A part of what users see, as the status page names it.
+    ComponentName = "component";
 }
 
 /// A customer, told from an API key or header. Not a [`HostName`]-like name:

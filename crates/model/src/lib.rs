@@ -16,6 +16,7 @@ pub mod digest;
 pub mod event;
 pub mod gate;
 pub mod id;
+pub mod incident;
 pub mod judged;
 pub mod order;
 pub mod refusal;
@@ -38,8 +39,9 @@ pub use digest::Digest;
 pub use event::{Actor, Event, RollbackCause, Scope, Wave};
 pub use gate::{CheckSet, Checked, Finding, Gate, GateLook, GateState, Severity};
 pub use id::{
-    ClassName, EnvironmentName, GatewayName, HostName, InvalidName, PackageName, ReleaseId, Role,
-    ServiceName, TenantName, TokenId, ZoneName,
+    ClassName, ComponentName, ContactName, EnvironmentName, GatewayName, HostName, InvalidName,
+    PackageName, PolicyName, ReleaseId, Role, ScheduleName, ServiceName, TenantName, TokenId,
+    ZoneName,
 };
 pub use judged::{Explanation, Metric};
 pub use order::{Order, OrderKind, Phase, Report, ReportKind};

@@ -99,6 +99,10 @@ codes! {
     NoBreakGlass = "no-break-glass";
     /// A break-glass needs a second person.
     SecondPerson = "second-person";
+    /// Something in the declared contacts, schedules, policies or objectives makes no sense.
+    InvalidSetup = "invalid-setup";
+    /// The incident is over, or is not, or can't be part of that.
+    IncidentOver = "incident-over";
 }
 
 impl std::fmt::Display for Code {

@@ -199,6 +199,7 @@ fn tell(event: &Event) -> String {
             format!("{by} froze {scope}{until}: {reason}")
         }
         Event::Thawed { by, scope, reason } => format!("{by} thawed {scope}: {reason}"),
+        Event::Incident(event) => event.to_string(),
     }
 }
 

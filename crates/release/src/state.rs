@@ -341,7 +341,8 @@ impl Release {
             | Event::DigestQuarantined { .. }
             | Event::QuarantineLifted { .. }
             | Event::Frozen { .. }
-            | Event::Thawed { .. } => {}
+            | Event::Thawed { .. }
+            | Event::Incident(_) => {}
         }
     }
 

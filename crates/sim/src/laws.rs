@@ -217,7 +217,8 @@ impl Laws {
             | Event::HostRevertFailing { .. }
             | Event::HostHeld { .. }
             | Event::HostHealthChanged { .. }
-            | Event::WaveHeld { .. } => Ok(()),
+            | Event::WaveHeld { .. }
+            | Event::Incident(_) => Ok(()),
         }
     }
 

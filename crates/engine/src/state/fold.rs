@@ -219,6 +219,8 @@ pub fn evolve(state: &mut State, event: &Event, at: Timestamp) {
         Event::Thawed { scope, .. } => {
             state.freezes.remove(&scope_key(scope));
         }
+        // Nothing of the fleet depends on it yet.
+        Event::Incident(_) => {}
     }
 }
 

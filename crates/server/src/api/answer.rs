@@ -107,6 +107,7 @@ fn status(code: Code) -> StatusCode {
         | Code::NotAttested
         | Code::RevertMoved
         | Code::SecondPerson
+        | Code::IncidentOver
         | Code::StaleGeneration => StatusCode::CONFLICT,
         Code::InvalidBundle
         | Code::InvalidTopology
@@ -115,6 +116,7 @@ fn status(code: Code) -> StatusCode {
         | Code::ChecksFailed
         | Code::Incompatible
         | Code::InvalidChecks
+        | Code::InvalidSetup
         | Code::TargetNeverGood
         | Code::BadBlob => StatusCode::UNPROCESSABLE_ENTITY,
         Code::BadRequest => StatusCode::BAD_REQUEST,

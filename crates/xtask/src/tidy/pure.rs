@@ -14,7 +14,7 @@ use super::workspace::{Crate, Workspace};
 use super::{File, Violation};
 
 const PURE: &[&str] = &[
-    "model", "judge", "release", "check", "engine", "node", "edge",
+    "model", "judge", "release", "check", "incident", "engine", "node", "edge",
 ];
 
 /// Packages that reach for the world.

@@ -17,6 +17,7 @@ const TOWER: &[(&str, &[&str])] = &[
     ("judge", &["model"]),
     ("release", &["model"]),
     ("check", &["model"]),
+    ("incident", &["model"]),
     // Machines: pure.
     ("engine", &["judge", "release", "check", "model"]),
     ("node", &["model"]),

@@ -1,0 +1,316 @@
+//! When something is an incident, and of which one it is a part.
+//!
+//! What concerns the same service, the same group of alerts, or services that
+//! depend on each other is one incident. The machine opens, joins and opens
+//! again; it ends only what it opened and no person confirmed.
+//!
+//! Invariant: it says what it saw and which changes came shortly before, never
+//! which of them was the cause.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::incident::{
+    Cause, Fingerprint, IncidentEvent, IncidentId, NewestChange, Setup, Severity,
+};
+use model::{Actor, Millis, ServiceName, Timestamp};
+
+use crate::alerts::{self, Standing, severity_of};
+use crate::state::{Incident, State};
+
+/// Calm for so long, an incident of the machine is over: longer than one evaluation of most rules, so that a gap in
+/// the measurements is no recovery.
+pub const CALM_FOR: Millis = Millis::seconds(300);
+/// What comes back within this time is the same incident again.
+pub const REOPEN_WITHIN: Millis = Millis::seconds(1800);
+/// A declared chain of dependencies is followed so far; also what makes a ring end.
+const DEPENDS_DEEP_MAX: usize = 16;
+/// Incidents that are opened or joined in one tick; the rest follows in the next.
+const ASSIGNED_MAX: usize = 500;
+
+/// Something seen from inside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observation {
+    /// Whom it concerns; none: everybody.
+    pub service: Option<ServiceName>,
+    /// What was seen.
+    pub cause: Cause,
+    /// Which changes touched the service shortly before.
+    pub changes: Vec<NewestChange>,
+}
+
+/// How bad a cause is by itself; none: it changes nothing about that, and opens nothing.
+pub fn severity(cause: &Cause) -> Option<Severity> {
+    match cause {
+        Cause::VerdictFailed { .. } | Cause::RollbackStarted { .. } => Some(Severity::Sev2),
+        Cause::RollbackFailing { .. } | Cause::HostRevertFailing { .. } => Some(Severity::Sev1),
+        Cause::AgentsSilent { hosts, of, .. } if hosts >= of => Some(Severity::Sev1),
+        Cause::AgentsSilent { .. } | Cause::Person { .. } => Some(Severity::Sev2),
+        Cause::RollbackCompleted { .. } => None,
+    }
+}
+
+/// What follows from something seen from inside: it joins an incident or opens one. Told twice, it follows once.
+pub fn observe(state: &State, seen: Observation, now: Timestamp) -> Vec<IncidentEvent> {
+    let group = seen.cause.key().unwrap_or_else(|| "inside".to_owned());
+    let services: BTreeSet<ServiceName> = seen.service.iter().cloned().collect();
+    let place = place(state, &services, &group, state.time(now));
+    let known = match place {
+        Some(Place::Open(id)) => state.incidents.get(&id),
+        Some(Place::Again(_)) | None => None,
+    };
+    // The words may change from second to second; what it is about does not.
+    let kind = std::mem::discriminant(&seen.cause);
+    let told = known.is_some_and(|incident| {
+        let mut same = incident.causes.iter();
+        let same = same.any(|(_, cause)| {
+            std::mem::discriminant(cause) == kind && cause.key() == seen.cause.key()
+        });
+        let ends = seen.cause.key().is_none();
+        let relieved = matches!(incident.relief, Some(crate::Relief::Done { .. }));
+        same && (!ends || relieved)
+    });
+    if told {
+        return Vec::new();
+    }
+    let worse = severity(&seen.cause);
+    let joined = |id: IncidentId| IncidentEvent::Joined {
+        incident: id,
+        service: seen.service.clone(),
+        severity: worse.unwrap_or(Severity::Sev4),
+        cause: Some(seen.cause.clone()),
+        alerts: Vec::new(),
+    };
+    match (place, worse) {
+        (Some(Place::Open(id)), _) => vec![joined(id)],
+        (Some(Place::Again(id)), Some(_)) => vec![reopened(id, "it came back"), joined(id)],
+        // Good news about nothing.
+        (_, None) => Vec::new(),
+        (None, Some(severity)) => vec![IncidentEvent::Opened {
+            incident: IncidentId(state.incidents_given + 1),
+            by: Actor::plimsoll(),
+            title: titled(seen.service.as_ref(), &seen.cause.to_string()),
+            service: seen.service,
+            group,
+            severity,
+            cause: Some(seen.cause),
+            alerts: Vec::new(),
+            changes: seen.changes,
+        }],
+    }
+}
+
+/// What follows from the end of something seen from inside ([`Cause::key`]).
+pub fn ended(state: &State, key: &str) -> Vec<IncidentEvent> {
+    let concerned = state.open().filter(|it| it.troubles.contains(key));
+    concerned
+        .map(|incident| IncidentEvent::CauseEnded {
+            incident: incident.id,
+            key: key.to_owned(),
+        })
+        .collect()
+}
+
+/// Whether `service` can't work without `other`, directly or by what it needs.
+pub fn depends(setup: &Setup, service: &ServiceName, other: &ServiceName) -> bool {
+    let mut reached: BTreeSet<&ServiceName> = [service].into();
+    let mut newest: Vec<&ServiceName> = vec![service];
+    for _ in 0..DEPENDS_DEEP_MAX {
+        let needs = newest.iter().filter_map(|it| setup.services.get(*it));
+        let needs = needs.flat_map(|care| &care.depends_on);
+        newest = needs.filter(|it| reached.insert(it)).collect();
+        if newest.contains(&other) {
+            return true;
+        }
+    }
+    false
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Part of this one.
+    Open(IncidentId),
+    /// This one again.
+    Again(IncidentId),
+}
+
+/// The incident that something belongs to: the same group or service first, then services that depend on each other.
+fn place(
+    state: &State,
+    services: &BTreeSet<ServiceName>,
+    group: &str,
+    now: Timestamp,
+) -> Option<Place> {
+    let same = |it: &&Incident| it.groups.contains(group) || !it.services.is_disjoint(services);
+    let related = |it: &&Incident| {
+        let mut pairs = it
+            .services
+            .iter()
+            .flat_map(|a| services.iter().map(move |b| (a, b)));
+        pairs.any(|(a, b)| depends(&state.setup, a, b) || depends(&state.setup, b, a))
+    };
+    let open = state
+        .open()
+        .find(same)
+        .or_else(|| state.open().find(related));
+    if let Some(incident) = open {
+        return Some(Place::Open(incident.id));
+    }
+    let recent = state.incidents.values().rev().filter(same);
+    let mut recent = recent.filter(|incident| {
+        let over = incident.over.as_ref();
+        over.is_some_and(|it| it.merged_into.is_none() && REOPEN_WITHIN.after(it.at) > now)
+    });
+    recent.next().map(|incident| Place::Again(incident.id))
+}
+
+/// Gives each firing alert without a place one, worst first, and opens what is not over after all.
+pub(crate) fn assigned(state: &State, now: Timestamp) -> Vec<IncidentEvent> {
+    let mut loose: BTreeMap<(Option<ServiceName>, String), Loose> = BTreeMap::new();
+    for (fingerprint, alert) in state.firing() {
+        if alerts::standing(state, fingerprint, now) != Some(Standing::Unassigned) {
+            continue;
+        }
+        let key = (alert.service.clone(), alert.group.clone());
+        let severity = severity_of(alert);
+        let entry = loose.entry(key).or_insert_with(|| Loose {
+            severity,
+            title: title_of(alert),
+            alerts: Vec::new(),
+            before: None,
+        });
+        entry.before = entry.before.or(alert.incident);
+        if severity < entry.severity {
+            (entry.severity, entry.title) = (severity, title_of(alert));
+        }
+        entry.alerts.push(fingerprint);
+    }
+    // One at a time: what is opened first is what the next one joins.
+    let mut order: Vec<_> = loose.into_iter().collect();
+    order.sort_by_key(|(key, loose)| (loose.severity, key.clone()));
+    let mut drawn = Drawn::default();
+    for ((service, group), loose) in order.into_iter().take(ASSIGNED_MAX) {
+        drawn.add(state, service, group, loose, now);
+    }
+    drawn.events
+}
+
+struct Loose {
+    severity: Severity,
+    title: String,
+    alerts: Vec<Fingerprint>,
+    /// Where one of them belonged until it was said to be over.
+    before: Option<IncidentId>,
+}
+
+/// What one tick opens and joins.
+#[derive(Default)]
+struct Drawn {
+    events: Vec<IncidentEvent>,
+    /// Opened in this tick: its service, group and where its event stands.
+    opened: Vec<(Option<ServiceName>, String, IncidentId)>,
+    again: BTreeSet<IncidentId>,
+}
+
+impl Drawn {
+    fn add(
+        &mut self,
+        state: &State,
+        service: Option<ServiceName>,
+        group: String,
+        loose: Loose,
+        now: Timestamp,
+    ) {
+        let services: BTreeSet<ServiceName> = service.iter().cloned().collect();
+        let joined = |id: IncidentId, alerts: Vec<Fingerprint>| IncidentEvent::Joined {
+            incident: id,
+            service: service.clone(),
+            severity: loose.severity,
+            cause: None,
+            alerts,
+        };
+        let before = loose.before.filter(|id| {
+            let over = state.incidents.get(id).and_then(|it| it.over.as_ref());
+            over.is_some_and(|over| over.merged_into.is_none())
+        });
+        match place(state, &services, &group, now).or(before.map(Place::Again)) {
+            Some(Place::Open(id)) => self.events.push(joined(id, loose.alerts)),
+            Some(Place::Again(id)) => {
+                if self.again.insert(id) {
+                    self.events.push(reopened(id, "it came back"));
+                }
+                self.events.push(joined(id, loose.alerts));
+            }
+            None => {
+                let mut opened = self.opened.iter();
+                let near = opened.find(|(other, known, _)| {
+                    *known == group || related(&state.setup, other.as_ref(), service.as_ref())
+                });
+                if let Some((_, _, id)) = near {
+                    self.events.push(joined(*id, loose.alerts));
+                    return;
+                }
+                let given = state.incidents_given + self.opened.len() as u64;
+                let id = IncidentId(given + 1);
+                self.events.push(IncidentEvent::Opened {
+                    incident: id,
+                    by: Actor::plimsoll(),
+                    title: titled(service.as_ref(), &loose.title),
+                    service: service.clone(),
+                    group: group.clone(),
+                    severity: loose.severity,
+                    cause: None,
+                    alerts: loose.alerts,
+                    changes: Vec::new(),
+                });
+                self.opened.push((service, group, id));
+            }
+        }
+    }
+}
+
+fn related(setup: &Setup, a: Option<&ServiceName>, b: Option<&ServiceName>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => a == b || depends(setup, a, b) || depends(setup, b, a),
+        (None, _) | (_, None) => false,
+    }
+}
+
+/// What is over: calm for a while, and nobody's but the machine's.
+pub(crate) fn calmed(state: &State, now: Timestamp) -> Vec<IncidentEvent> {
+    let over = state.open().filter(|incident| {
+        let calm = incident.calm_since();
+        incident.machines_own() && calm.is_some_and(|since| CALM_FOR.after(since) <= now)
+    });
+    over.map(|incident| IncidentEvent::Resolved {
+        incident: incident.id,
+        by: Actor::plimsoll(),
+        words: format!("nothing of it was seen for {CALM_FOR}"),
+    })
+    .collect()
+}
+
+pub(crate) fn reopened(incident: IncidentId, words: &str) -> IncidentEvent {
+    IncidentEvent::Reopened {
+        incident,
+        by: Actor::plimsoll(),
+        words: words.to_owned(),
+    }
+}
+
+fn title_of(alert: &crate::AlertState) -> String {
+    let labels = &alert.alert.labels;
+    let summary = alert.alert.annotations.get("summary").map(String::as_str);
+    let name = labels.get("alertname").unwrap_or(&alert.group);
+    alerts::cut(summary.unwrap_or(name), TITLE_BYTES_MAX).to_owned()
+}
+
+/// Longest title, in bytes: a line of a message.
+pub const TITLE_BYTES_MAX: usize = 200;
+
+fn titled(service: Option<&ServiceName>, words: &str) -> String {
+    let text = match service {
+        Some(service) if !words.contains(service.as_str()) => format!("{service}: {words}"),
+        Some(_) | None => words.to_owned(),
+    };
+    alerts::cut(&text, TITLE_BYTES_MAX).to_owned()
+}

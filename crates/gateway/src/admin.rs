@@ -1,6 +1,7 @@
 //! Pages for operators: health, metrics, routes. Loopback only.
 
-use std::collections::BTreeMap;
+mod admission;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,7 +9,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use edge::admission::{View, Why};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -28,7 +28,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::GatewayError;
-use crate::board::{Boards, Route};
+use crate::board::Boards;
 use crate::listen;
 use crate::post::Poster;
 use crate::proxy::Front;
@@ -154,7 +154,10 @@ impl Pages {
     fn admission(&self) -> Response<Full<Bytes>> {
         let services = self.boards.boards().map(|(service, board)| {
             let view = board.desk().view();
-            (service.to_string(), shown(&view, board.route().as_deref()))
+            (
+                service.to_string(),
+                admission::shown(&view, board.route().as_deref()),
+            )
         });
         let services: serde_json::Map<_, _> = services.collect();
         page(
@@ -168,6 +171,7 @@ impl Pages {
         let mut registry = Registry::with_prefix("plimsoll_gateway");
         self.register_counts(&mut registry);
         self.register_seconds(&mut registry);
+        admission::register(&self.boards, &mut registry);
         self.front.tallies.register(&mut registry);
         let ledger = &self.front.ledger;
         let mut counter = |name: &str, help: &str, value: u64| {
@@ -332,49 +336,4 @@ fn page(status: StatusCode, kind: &'static str, text: impl Into<Bytes>) -> Respo
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
-}
-/// One service's admission; times are milliseconds ago or from now.
-fn shown((view, now): &(View, Duration), route: Option<&Route>) -> serde_json::Value {
-    let ago = |at: Option<Duration>| at.map(|at| millis(now.saturating_sub(at)));
-    let address = |key| {
-        let route = route?;
-        let at = route.backend(key)?;
-        Some(route.upstreams.get(at)?.address().to_owned())
-    };
-    let refused = Why::ALL.map(|why| (format!("{why:?}").to_lowercase(), view.totals.refused(why)));
-    let backends = view.backends.iter().map(|it| {
-        json!({
-            "address": address(it.key),
-            "limit": it.limit,
-            "source": format!("{:?}", it.source).to_lowercase(),
-            "in_flight": it.in_flight,
-            "hung": it.hung,
-            "lost": it.lost,
-            "stalled_for_ms": ago(it.stalled),
-            "ejected_for_ms": it.ejected_until.map(|until| millis(until.saturating_sub(*now))),
-            "mean_us": it.mean.map(|mean| u64::try_from(mean.as_micros()).unwrap_or(u64::MAX)),
-        })
-    });
-    let pools = view.pools.iter().map(|it| {
-        json!({
-            "waiting": it.waiting,
-            "oldest_ms": ago(it.oldest),
-            "stalled": it.stalled,
-            "open_percent": it.open_percent,
-        })
-    });
-    json!({
-        "offered": view.totals.offered,
-        "sent": view.totals.sent,
-        "retried": view.totals.retried,
-        "abandoned": view.totals.abandoned,
-        "late": view.totals.late,
-        "refused": refused.into_iter().collect::<BTreeMap<_, _>>(),
-        "pools": pools.collect::<Vec<_>>(),
-        "backends": backends.collect::<Vec<_>>(),
-    })
-}
-
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

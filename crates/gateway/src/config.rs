@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{EnvironmentName, GatewayName, ServiceName};
+use model::{EnvironmentName, GatewayName, Permille, ServiceName};
 use tokio::sync::Notify;
 
 use crate::tls::{TlsError, TlsFiles};
@@ -41,6 +41,8 @@ pub struct GatewayConfig {
     pub admin: Option<SocketAddr>,
     /// The last good routing is kept here.
     pub state_dir: Option<PathBuf>,
+    /// Of requests that come without a trace, so many are said to be worth recording.
+    pub trace_sampled: Permille,
     /// Counts are posted this often.
     pub post_every: Duration,
     /// How many requests a host is given at once.
@@ -78,6 +80,7 @@ impl GatewayConfig {
             upgrades: vec!["websocket".to_owned()],
             admin: None,
             state_dir: None,
+            trace_sampled: Permille::NONE,
             post_every: Duration::from_millis(500),
             concurrency: Concurrency::default(),
             limits: Limits::default(),

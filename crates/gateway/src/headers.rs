@@ -3,6 +3,8 @@
 //! Invariant: no header that is about one connection reaches the next one, and
 //! a request leaves with exactly one `host` and one way to tell its length.
 
+mod trace;
+
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +15,7 @@ use http::header::{
 };
 use http::uri::{Authority, PathAndQuery, Scheme as HttpScheme};
 use http::{Method, Uri, Version, request};
-use model::Priority;
+use model::{Permille, Priority};
 
 use crate::answer::Reason;
 use crate::framing::Flaw;
@@ -252,6 +254,7 @@ pub(crate) fn prepare(
     if !headers.contains_key(REQUEST_ID) {
         headers.insert(REQUEST_ID, ids.next());
     }
+    trace::carry(headers, || ids.begin_trace());
 }
 
 /// Makes a head that is [`prepare`]d for HTTP/1.1 one of HTTP/2: the host becomes part of the
@@ -311,12 +314,32 @@ fn append_client(headers: &mut HeaderMap, client: IpAddr) {
 pub(crate) struct RequestIds {
     keys: [RandomState; 2],
     count: AtomicU64,
+    /// Of the traces that begin here, so many are to be recorded.
+    sampled: Permille,
 }
 
 impl RequestIds {
-    fn next(&self) -> HeaderValue {
+    pub(crate) fn new(sampled: Permille) -> RequestIds {
+        RequestIds {
+            sampled,
+            ..RequestIds::default()
+        }
+    }
+
+    fn draw(&self) -> [u64; 2] {
         let n = self.count.fetch_add(1, Ordering::Relaxed);
-        let [a, b] = [&self.keys[0], &self.keys[1]].map(|key| key.hash_one(n));
+        [&self.keys[0], &self.keys[1]].map(|key| key.hash_one(n))
+    }
+
+    /// A trace's number, the one of what stands before its first span, and whether it is to be recorded.
+    fn begin_trace(&self) -> (u128, u64, bool) {
+        let ([high, low], [parent, lot]) = (self.draw(), self.draw());
+        let is_sampled = lot % 1000 < u64::from(self.sampled.get());
+        (u128::from(high) << 64 | u128::from(low), parent, is_sampled)
+    }
+
+    fn next(&self) -> HeaderValue {
+        let [a, b] = self.draw();
         HeaderValue::from_str(&format!("{a:016x}{b:016x}"))
             .unwrap_or_else(|_| HeaderValue::from_static("unknown"))
     }

@@ -78,7 +78,7 @@ impl Front {
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
             limits,
             ledger,
-            ids: RequestIds::default(),
+            ids: RequestIds::new(config.trace_sampled),
         }
     }
 

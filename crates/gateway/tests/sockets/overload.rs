@@ -184,3 +184,72 @@ async fn one_tenant_that_asks_too_much_is_not_everybodys_trouble() {
     assert!(pool.most.load(Ordering::SeqCst) <= 64);
     gateway.stop().await;
 }
+
+/// The lines of one metric, with their values, in order.
+fn lines<'a>(metrics: &'a str, name: &str) -> Vec<&'a str> {
+    let full = format!("plimsoll_gateway_admission_{name}{{");
+    let mut lines: Vec<&str> = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix(&full))
+        .collect();
+    lines.sort_unstable();
+    lines
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_admission_does_can_be_watched() {
+    let (pool, host) = pool().await;
+    let dead = crate::fleet::dead_address().await;
+    let deadline = |config: &mut gateway::GatewayConfig| {
+        config.limits.request_deadline = Duration::from_millis(300);
+        config.concurrency = gateway::Concurrency::Workers(4);
+    };
+    let (_control, gateway) = before_with(&[host.address, dead], deadline).await;
+    // Both are tried: the dead one until it is left out.
+    for _ in 0..20 {
+        let answer = ask(gateway.address, "GET", "/", &[("x-tenant", "acme")], "").await;
+        assert_eq!(answer.status, 200);
+    }
+    let bundle = crate::fleet::digest("old").short();
+    let of = |host: &str, value: u64| {
+        format!("service=\"api\",bundle=\"{bundle}\",host=\"{host}\"}} {value}")
+    };
+    let (first, second) = (|value| of("old-0", value), |value| of("old-1", value));
+    let metrics = gateway.metrics().await;
+    let limit = u64::try_from(LIMIT).unwrap();
+    assert_eq!(lines(&metrics, "limit"), [first(limit), second(limit)]);
+    assert_eq!(lines(&metrics, "ejected"), [first(0), second(1)]);
+    assert_eq!(lines(&metrics, "in_flight"), [first(0), second(0)]);
+    assert_eq!(lines(&metrics, "stalled"), [first(0), second(0)]);
+    assert_eq!(lines(&metrics, "sent_total"), ["service=\"api\"} 20"]);
+    assert_eq!(lines(&metrics, "retries_total"), ["service=\"api\"} 5"]);
+    assert_eq!(
+        lines(&metrics, "open_ratio"),
+        [format!("service=\"api\",bundle=\"{bundle}\"}} 1.0")]
+    );
+
+    pool.hangs.store(true, Ordering::SeqCst);
+    storm(gateway.address, 150, "acme").await;
+    let metrics = gateway.metrics().await;
+    assert_eq!(lines(&metrics, "hung")[0], first(limit));
+    assert_eq!(lines(&metrics, "stalled")[0], first(1));
+    assert_eq!(
+        lines(&metrics, "waiting"),
+        [format!("service=\"api\",bundle=\"{bundle}\"}} 0")]
+    );
+    assert_eq!(
+        lines(&metrics, "abandoned_total"),
+        [format!("service=\"api\"}} {limit}")]
+    );
+    let refused = lines(&metrics, "refused_total");
+    assert_eq!(refused.len(), 6, "{refused:?}");
+    assert!(
+        !refused.contains(&"service=\"api\",reason=\"stalled\"} 0"),
+        "{refused:?}"
+    );
+    pool.hangs.store(false, Ordering::SeqCst);
+    gateway
+        .until(|it| lines(it, "late_total") == [format!("service=\"api\"}} {limit}")])
+        .await;
+    gateway.stop().await;
+}

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use crate::fleet::{Client, Host, ask, before, read_head, talk, until};
+use crate::fleet::{Client, Host, ask, before, before_with, read_head, talk, until};
 
 async fn echo() -> Host {
     let app = Router::new()
@@ -245,5 +245,41 @@ async fn a_client_is_told_to_go_on() {
         answer.starts_with("HTTP/1.1 200") && answer.ends_with("hi"),
         "{answer}"
     );
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_trace_goes_on_and_is_begun_where_there_is_none() {
+    let host = echo().await;
+    let all = model::Permille::ALL;
+    let (_control, gateway) = before_with(&[host.address], |it| it.trace_sampled = all).await;
+    let mut client = Client::to(gateway.address).await;
+    let parent = "00-5b6a798897a6b5c4d3e2f10f1e2d3c4b-0011223344556677-00";
+    let came = [("traceparent", parent), ("tracestate", "shop=42,bank=x")];
+    let heads = client.ask("GET", "/heads", &came, "").await.text();
+    assert!(
+        heads.contains(&format!("traceparent: {parent}\n")),
+        "{heads}"
+    );
+    assert!(heads.contains("tracestate: shop=42,bank=x\n"), "{heads}");
+    let mut begun = Vec::new();
+    for came in [
+        &[][..],
+        &[("traceparent", "00-0-0-00"), ("tracestate", "shop=42")],
+    ] {
+        let heads = client.ask("GET", "/heads", came, "").await.text();
+        let mut lines = heads
+            .lines()
+            .filter_map(|it| it.strip_prefix("traceparent: "));
+        let (trace, second) = (lines.next().unwrap(), lines.next());
+        assert!(trace.len() == 55 && second.is_none(), "{heads}");
+        assert!(
+            trace.starts_with("00-") && trace.ends_with("-01"),
+            "{trace}"
+        );
+        assert!(!heads.contains("tracestate"), "{heads}");
+        begun.push(trace.to_owned());
+    }
+    assert_ne!(begun[0], begun[1]);
     gateway.stop().await;
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use gateway::Concurrency;
 use jiff::SignedDuration;
-use model::{Digest, EnvironmentName, GatewayName, ServiceName};
+use model::{Digest, EnvironmentName, GatewayName, Permille, ServiceName};
 
 #[derive(Debug, Args)]
 pub(crate) struct ServerArgs {
@@ -136,6 +136,9 @@ pub(crate) struct GatewayArgs {
     /// Health, metrics and routes for operators; keep it on loopback
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) admin: Option<SocketAddr>,
+    /// Of requests that come without `traceparent`, the share that is marked to be recorded, like 1%
+    #[arg(long, default_value = "0%", value_parser = share, value_name = "SHARE")]
+    pub(crate) trace_sampled: Permille,
     /// The last good routing is kept here, to serve on without the control plane
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
@@ -188,6 +191,21 @@ pub(crate) struct LimitArgs {
     /// Requests in flight get so long when the gateway is told to stop
     #[arg(long, default_value = "10s", value_name = "TIME")]
     pub(crate) drain: SignedDuration,
+}
+
+/// `1%`, `0.5%`: steps of a tenth.
+fn share(text: &str) -> Result<Permille, String> {
+    let wrong = || format!("{text:?} is no share like 1% or 0.5%");
+    let number = text.strip_suffix('%').ok_or_else(wrong)?;
+    let (whole, tenth) = number.split_once('.').unwrap_or((number, "0"));
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(tenth) || tenth.len() != 1 {
+        return Err(wrong());
+    }
+    let whole: u16 = whole.parse().map_err(|_| wrong())?;
+    let tenth: u16 = tenth.parse().map_err(|_| wrong())?;
+    let permille = whole.checked_mul(10).and_then(|it| it.checked_add(tenth));
+    permille.and_then(Permille::new).ok_or_else(wrong)
 }
 
 fn workers(text: &str) -> Result<Concurrency, String> {

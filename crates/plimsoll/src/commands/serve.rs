@@ -127,6 +127,7 @@ fn gateway_config(args: GatewayArgs, ask: &Ask) -> Result<GatewayConfig, Failure
             .map(|(certificates, key)| TlsFiles { certificates, key }),
         is_unverified: args.upstream_unverified,
     };
+    config.trace_sampled = args.trace_sampled;
     config.admin = args.admin;
     config.state_dir = args.state;
     config.concurrency = args.limits.workers;

@@ -473,12 +473,15 @@ fn how_hosts_are_spoken_to() {
               help: write the name in its certificate, like "api.internal", without a port
         "#]],
     );
-    check_service("upstream_name = \"api.internal\"", expect![[r#"
+    check_service(
+        "upstream_name = \"api.internal\"",
+        expect![[r#"
         plimsoll.toml:3:17: `upstream_name` goes with `upstream = "https"` only
           3 | upstream_name = "api.internal"
             |                 ^^^^^^^^^^^^^^
           help: leave it out, or add the other
-    "#]]);
+    "#]],
+    );
     check_service(
         "upsteam = \"https\"\nupstream_name = \"api.internal\"",
         expect![[r#"

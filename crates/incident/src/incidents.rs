@@ -24,6 +24,8 @@ pub const CALM_FOR: Millis = Millis::seconds(300);
 pub const REOPEN_WITHIN: Millis = Millis::seconds(1800);
 /// A declared chain of dependencies is followed so far; also what makes a ring end.
 const DEPENDS_DEEP_MAX: usize = 16;
+/// Changes that an incident names: more are no answer to "what was it?".
+pub const CHANGES_MAX: usize = 5;
 /// Incidents that are opened or joined in one tick; the rest follows in the next.
 const ASSIGNED_MAX: usize = 500;
 
@@ -97,6 +99,27 @@ pub fn observe(state: &State, seen: Observation, now: Timestamp) -> Vec<Incident
             changes: seen.changes,
         }],
     }
+}
+
+/// Writes into incidents that are about to be opened which changes touched their services shortly before: who knows the
+/// releases gives them, the newest first.
+pub fn with_changes(
+    mut events: Vec<IncidentEvent>,
+    newest: impl Fn(&ServiceName) -> Vec<NewestChange>,
+) -> Vec<IncidentEvent> {
+    for event in &mut events {
+        if let IncidentEvent::Opened {
+            service: Some(service),
+            changes,
+            ..
+        } = event
+            && changes.is_empty()
+        {
+            *changes = newest(service);
+            changes.truncate(CHANGES_MAX);
+        }
+    }
+    events
 }
 
 /// What follows from the end of something seen from inside ([`Cause::key`]).

@@ -4,6 +4,7 @@
 //! [`alerts::intake`] and [`commands`] turn what comes in into events, [`tick`]
 //! says what follows by itself as time passes (asked again until nothing does),
 //! [`due`] which messages should be on their way, [`wake_at`] when to ask again.
+//! [`status`] and [`timeline`] are views; [`slo`] counts and foresees.
 //!
 //! Invariant: what is sent follows from state alone. The same state at the same
 //! time names the same messages, each by an id that no replay changes.
@@ -14,8 +15,11 @@ pub mod escalation;
 mod evolve;
 pub mod incidents;
 pub mod oncall;
+pub mod slo;
 mod state;
+pub mod status;
 mod tick;
+pub mod timeline;
 mod wake;
 
 pub use escalation::{Message, due};

@@ -7,4 +7,5 @@ mod laws;
 mod oncall;
 mod pages;
 mod stories;
-mod world;
+mod timeline;
+pub(crate) mod world;

@@ -377,3 +377,34 @@ fn every_event_has_words() {
         .filter_map(|(_, it)| IncidentEvent::incident(it));
     assert_eq!(incidents.count(), 4);
 }
+
+#[test]
+fn a_page_names_the_change_that_came_before() {
+    let mut world = World::new();
+    let opened = commands::open_incident(
+        &world.state,
+        &model::Actor::plimsoll(),
+        Some(name("api")),
+        "5xx",
+        Severity::Sev2,
+    );
+    let changes = |service: &model::ServiceName| {
+        let wave = |wave| model::incident::NewestChange {
+            service: service.clone(),
+            release: ReleaseId(118),
+            environment: name("production"),
+            wave,
+            before_ms: Millis::seconds(40),
+        };
+        (0..9).rev().map(wave).collect()
+    };
+    world.append(crate::incidents::with_changes(opened.unwrap(), changes));
+    world.settle();
+    assert_eq!(
+        world.incident(1).changes.len(),
+        crate::incidents::CHANGES_MAX
+    );
+    let page = world.due().remove(0);
+    let line = "Began 40 s after wave 9 of release 118 of api in production.";
+    assert!(page.body.contains(line), "{}", page.body);
+}

@@ -14,7 +14,7 @@ use model::{
 
 use beats::Seen;
 use budget::Recent;
-use sources::{Run, Runs, Sources};
+use sources::{Runs, Sources};
 use ticks::Books;
 
 mod beats;
@@ -51,7 +51,7 @@ pub struct Watch {
     since: Timestamp,
     hosts: BTreeMap<HostName, Seen>,
     rows: BTreeMap<RowKey, BundleCounts>,
-    gateways: BTreeMap<GatewayName, Met>,
+    gateways: BTreeMap<GatewayName, Runs<Met>>,
     /// Totals of rows by environment, service and bundle, so that judging does not walk all rows.
     totals: BTreeMap<(EnvironmentName, ServiceName), BTreeMap<Digest, Total>>,
     /// Minute by minute, for error budgets.
@@ -65,18 +65,17 @@ pub struct Watch {
 }
 
 type RowKey = (
-    GatewayName,
+    (GatewayName, u64),
     EnvironmentName,
     ServiceName,
     Digest,
     TenantName,
 );
 
-/// One gateway.
+/// One run of a gateway.
 #[derive(Debug, Clone)]
 struct Met {
-    runs: Runs,
-    /// When this process first heard of the newest run.
+    /// When this process first heard of it.
     at: Timestamp,
     /// It had run before this process did: its first totals tell of the past.
     older: bool,
@@ -136,32 +135,31 @@ impl Watch {
         rows: Vec<Row>,
         now: Timestamp,
     ) -> bool {
-        let met = self.gateways.entry(gateway.clone()).or_insert_with(|| Met {
-            runs: Runs::default(),
+        let since = self.since;
+        let runs = self.gateways.entry(gateway.clone()).or_default();
+        let entered = runs.enter(epoch_ms, now, || Met {
             at: now,
-            older: began_before(epoch_ms, self.since),
+            older: began_before(epoch_ms, since),
         });
-        let run = met.runs.enter(epoch_ms);
-        match run {
-            Run::Ended => return false,
-            Run::Same | Run::New { first: true } => {}
-            Run::New { first: false } => {
-                // The gateway began anew: what it counted before stays in the totals, its rows start at zero.
-                self.rows.retain(|key, _| key.0 != *gateway);
-                met.at = now;
-                met.older = false;
-            }
-        }
+        let Some(entered) = entered else { return false };
+        let (met, is_new) = (&*entered.state, entered.is_new);
         let catching_up = met.older && Millis::between(met.at, now) < CATCH_UP;
-        for row in rows {
-            self.count_row(gateway, environment, row, catching_up, now);
+        if !entered.ended.is_empty() {
+            // What they counted stays in the totals.
+            let is_over =
+                |of: &(GatewayName, u64)| of.0 == *gateway && entered.ended.contains(&of.1);
+            self.rows.retain(|key, _| !is_over(&key.0));
         }
-        run != Run::Same
+        let run = (gateway.clone(), epoch_ms);
+        for row in rows {
+            self.count_row(&run, environment, row, catching_up, now);
+        }
+        is_new
     }
 
     fn count_row(
         &mut self,
-        gateway: &GatewayName,
+        run: &(GatewayName, u64),
         environment: &EnvironmentName,
         row: Row,
         catching_up: bool,
@@ -174,7 +172,7 @@ impl Watch {
             counts,
         } = row;
         let key = (
-            gateway.clone(),
+            run.clone(),
             environment.clone(),
             service.clone(),
             digest,

@@ -173,11 +173,14 @@ async fn a_gateway_serves_without_the_control_plane_also_after_its_own_death() -
                 fleet.ask().await.is_none(),
                 "somebody answers for a dead gateway"
             );
+            let began = Instant::now();
             fleet.world.start_gateway()?;
             until_so("the gateway serves by what it saved", s(20), async || {
                 Ok(fleet.ask().await == Some(200))
             })
             .await?;
+            let took = began.elapsed().as_secs_f64();
+            println!("killed, started, and served again {took:.2} s after its start");
             for _ in 0..50 {
                 ensure!(fleet.ask().await == Some(200));
             }

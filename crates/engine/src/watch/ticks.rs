@@ -66,16 +66,15 @@ impl Watch {
         mut ticks: Vec<TickCounts>,
         now: Timestamp,
     ) -> TicksTaken {
-        let source = self.sources.get(environment, source, now);
         ticks.sort_by_key(|tick| tick.seq);
         let newest = ticks.last().map_or(0, |tick| tick.seq);
-        if !source.enter(epoch_ms, now) {
-            // Whatever an ended run still sends, it need not send it again.
+        let Some(source) = self.sources.get(environment, source, epoch_ms, now) else {
+            // Whatever a run still sends that was given up, it need not send it again.
             return TicksTaken {
                 through: newest,
                 late: 0,
             };
-        }
+        };
         let mut late = 0;
         let count: usize = self.books.values().map(BTreeMap::len).sum();
         let mut room = BOOKS_MAX.saturating_sub(count);

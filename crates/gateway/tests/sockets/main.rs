@@ -13,6 +13,7 @@ mod restart;
 mod routing;
 mod seconds;
 mod serving;
+mod shares;
 mod slow;
 mod smuggling;
 mod tls;

@@ -102,7 +102,7 @@ fn what_comes_too_late_is_dropped_and_counted() {
 }
 
 #[test]
-fn a_source_that_begins_anew_is_believed_and_its_past_is_not() {
+fn two_runs_of_a_source_are_both_counted_until_one_is_given_up() {
     let mut world = world();
     let post = |world: &mut World, epoch, seq, requests| {
         let ticks = vec![tick(seq, 0, requests)];
@@ -114,12 +114,23 @@ fn a_source_that_begins_anew_is_believed_and_its_past_is_not() {
     world.pass(Millis(1000));
     // Its clock was set back over the restart: runs are told apart, not ordered.
     assert_eq!(post(&mut world, 50, 1, 10).through, 1);
-    let stray = post(&mut world, 100, 41, 1000);
-    assert_eq!((stray.through, stray.late), (41, 0));
+    // The one before ends its last requests meanwhile, and repeats what it was not told is known.
+    for _ in 0..2 {
+        let last = post(&mut world, 100, 41, 1000);
+        assert_eq!((last.through, last.late), (41, 0));
+    }
     world.pass(Millis(1000));
     post(&mut world, 50, 2, 10);
     world.pass(Millis::seconds(4));
-    assert_eq!(told(&world), 21);
+    assert_eq!(told(&world), 1021);
+    // More than can be at once: the one that was silent longest says nothing new any more.
+    for epoch in [200, 300] {
+        post(&mut world, epoch, 1, 1);
+    }
+    let stray = post(&mut world, 100, 42, 5000);
+    assert_eq!((stray.through, stray.late), (42, 0));
+    world.pass(Millis::seconds(4));
+    assert_eq!(told(&world), 1023);
 }
 
 #[test]

@@ -53,6 +53,49 @@ fn late_and_repeated_posts_change_nothing_and_a_new_run_adds() {
     );
 }
 
+/// One process takes over from another under the same name, and both post meanwhile.
+#[test]
+fn two_runs_of_a_gateway_are_counted_side_by_side() {
+    let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    let mut watch = Watch::new(start);
+    let gate: GatewayName = "gate".parse().unwrap();
+    let production: EnvironmentName = "production".parse().unwrap();
+    let service: ServiceName = "api".parse().unwrap();
+    let digest = Digest::of(b"x");
+    let post = |watch: &mut Watch, epoch_ms, requests, after_s| {
+        let row = Row {
+            service: service.clone(),
+            digest,
+            tenant: TenantName("t".into()),
+            counts: BundleCounts {
+                requests,
+                failed: requests / 10,
+            },
+        };
+        let now = Millis::seconds(after_s).after(start);
+        let is_new = watch.count(&gate, &production, epoch_ms, vec![row], now);
+        let seen = watch.exposure(&production, &service, digest);
+        assert_eq!(seen.tenants, 1);
+        (is_new, seen.requests.requests, seen.requests.failed)
+    };
+    assert_eq!(post(&mut watch, 1, 100, 0), (true, 100, 10));
+    assert_eq!(post(&mut watch, 2, 30, 1), (true, 130, 13));
+    // The old one ends what it has; posts come in any order and more than once.
+    assert_eq!(post(&mut watch, 1, 120, 2), (false, 150, 15));
+    assert_eq!(post(&mut watch, 2, 40, 2), (false, 160, 16));
+    assert_eq!(post(&mut watch, 1, 110, 3), (false, 160, 16));
+    assert_eq!(post(&mut watch, 1, 120, 3), (false, 160, 16));
+    assert_eq!(post(&mut watch, 2, 50, 4), (false, 170, 17));
+    // A third and a fourth: the first is given up, and what it still says is not counted twice.
+    assert_eq!(post(&mut watch, 3, 10, 5), (true, 180, 18));
+    assert_eq!(post(&mut watch, 4, 10, 6), (true, 190, 19));
+    assert_eq!(post(&mut watch, 1, 130, 7), (false, 190, 19));
+    assert_eq!(post(&mut watch, 2, 60, 8), (false, 200, 20));
+    // Long after, whoever is gone makes room; the one that begins is new.
+    assert_eq!(post(&mut watch, 5, 20, 4000), (true, 220, 22));
+    assert_eq!(post(&mut watch, 2, 70, 4001), (false, 220, 22));
+}
+
 #[test]
 fn what_a_gateway_counted_before_this_process_is_exposure_but_spends_no_budget() {
     let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();

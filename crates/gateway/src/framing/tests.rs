@@ -1,5 +1,7 @@
 //! Whole, cut anywhere, and wrong in every way we know.
 
+mod fuzz;
+
 use super::*;
 
 fn framer() -> Framer {

@@ -15,7 +15,7 @@ use model::incident::{
 use model::{Actor, Millis, ServiceName, Timestamp};
 
 use crate::alerts::{self, Standing, severity_of};
-use crate::state::{Incident, State};
+use crate::state::State;
 
 /// Calm for so long, an incident of the machine is over: longer than one evaluation of most rules, so that a gap in
 /// the measurements is no recovery.
@@ -54,8 +54,8 @@ pub fn severity(cause: &Cause) -> Option<Severity> {
 /// What follows from something seen from inside: it joins an incident or opens one. Told twice, it follows once.
 pub fn observe(state: &State, seen: Observation, now: Timestamp) -> Vec<IncidentEvent> {
     let group = seen.cause.key().unwrap_or_else(|| "inside".to_owned());
-    let services: BTreeSet<ServiceName> = seen.service.iter().cloned().collect();
-    let place = place(state, &services, &group, state.time(now));
+    let index = Index::new(state, state.time(now));
+    let place = index.place(seen.service.as_ref(), &group);
     let known = match place {
         Some(Place::Open(id)) => state.incidents.get(&id),
         Some(Place::Again(_)) | None => None,
@@ -135,17 +135,26 @@ pub fn ended(state: &State, key: &str) -> Vec<IncidentEvent> {
 
 /// Whether `service` can't work without `other`, directly or by what it needs.
 pub fn depends(setup: &Setup, service: &ServiceName, other: &ServiceName) -> bool {
-    let mut reached: BTreeSet<&ServiceName> = [service].into();
-    let mut newest: Vec<&ServiceName> = vec![service];
+    reached(service, |it| needs(setup, it)).contains(other)
+}
+
+fn needs<'a>(setup: &'a Setup, service: &ServiceName) -> &'a [ServiceName] {
+    let care = setup.services.get(service);
+    care.map_or(&[], |care| &care.depends_on)
+}
+
+/// Everything that one step after the other leads to.
+fn reached<'a, I: IntoIterator<Item = &'a ServiceName>>(
+    from: &'a ServiceName,
+    next: impl Fn(&'a ServiceName) -> I,
+) -> BTreeSet<&'a ServiceName> {
+    let mut reached = BTreeSet::new();
+    let mut newest = vec![from];
     for _ in 0..DEPENDS_DEEP_MAX {
-        let needs = newest.iter().filter_map(|it| setup.services.get(*it));
-        let needs = needs.flat_map(|care| &care.depends_on);
-        newest = needs.filter(|it| reached.insert(it)).collect();
-        if newest.contains(&other) {
-            return true;
-        }
+        let after = newest.into_iter().flat_map(&next);
+        newest = after.filter(|it| reached.insert(*it)).collect();
     }
-    false
+    reached
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,34 +165,88 @@ enum Place {
     Again(IncidentId),
 }
 
-/// The incident that something belongs to: the same group or service first, then services that depend on each other.
-fn place(
-    state: &State,
-    services: &BTreeSet<ServiceName>,
-    group: &str,
-    now: Timestamp,
-) -> Option<Place> {
-    let same = |it: &&Incident| it.groups.contains(group) || !it.services.is_disjoint(services);
-    let related = |it: &&Incident| {
-        let mut pairs = it
-            .services
-            .iter()
-            .flat_map(|a| services.iter().map(move |b| (a, b)));
-        pairs.any(|(a, b)| depends(&state.setup, a, b) || depends(&state.setup, b, a))
-    };
-    let open = state
-        .open()
-        .find(same)
-        .or_else(|| state.open().find(related));
-    if let Some(incident) = open {
-        return Some(Place::Open(incident.id));
+/// Incidents by what they are about, made once for all that is to be given a place.
+struct Index<'a> {
+    setup: &'a Setup,
+    /// Who needs a service.
+    needed_by: BTreeMap<&'a ServiceName, Vec<&'a ServiceName>>,
+    groups: BTreeMap<String, IncidentId>,
+    services: BTreeMap<ServiceName, IncidentId>,
+    /// Those that may be opened again.
+    groups_over: BTreeMap<&'a str, IncidentId>,
+    services_over: BTreeMap<&'a ServiceName, IncidentId>,
+}
+
+impl<'a> Index<'a> {
+    fn new(state: &'a State, now: Timestamp) -> Index<'a> {
+        let mut index = Index {
+            setup: &state.setup,
+            needed_by: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            services: BTreeMap::new(),
+            groups_over: BTreeMap::new(),
+            services_over: BTreeMap::new(),
+        };
+        for (service, care) in &state.setup.services {
+            for needed in &care.depends_on {
+                index.needed_by.entry(needed).or_default().push(service);
+            }
+        }
+        for incident in state.open() {
+            let groups = incident.groups.iter().map(String::as_str);
+            index.add(incident.id, groups, &incident.services);
+        }
+        for incident in state.incidents.values() {
+            let over = incident.over.as_ref();
+            if over.is_some_and(|it| it.merged_into.is_none() && REOPEN_WITHIN.after(it.at) > now) {
+                // The newest counts.
+                let groups = incident.groups.iter().map(|it| (it.as_str(), incident.id));
+                index.groups_over.extend(groups);
+                let services = incident.services.iter().map(|it| (it, incident.id));
+                index.services_over.extend(services);
+            }
+        }
+        index
     }
-    let recent = state.incidents.values().rev().filter(same);
-    let mut recent = recent.filter(|incident| {
-        let over = incident.over.as_ref();
-        over.is_some_and(|it| it.merged_into.is_none() && REOPEN_WITHIN.after(it.at) > now)
-    });
-    recent.next().map(|incident| Place::Again(incident.id))
+
+    /// An open incident; among several the oldest counts.
+    fn add<'b>(
+        &mut self,
+        id: IncidentId,
+        groups: impl IntoIterator<Item = &'b str>,
+        services: impl IntoIterator<Item = &'b ServiceName>,
+    ) {
+        for group in groups {
+            self.groups.entry(group.to_owned()).or_insert(id);
+        }
+        for service in services {
+            self.services.entry(service.clone()).or_insert(id);
+        }
+    }
+
+    /// The incident that something belongs to: the same group or service first, then services that depend on each other.
+    fn place(&self, service: Option<&ServiceName>, group: &str) -> Option<Place> {
+        let same = service.and_then(|it| self.services.get(it));
+        let same = [self.groups.get(group), same].into_iter().flatten().min();
+        let related = || service.and_then(|it| self.related(it));
+        if let Some(id) = same.copied().or_else(related) {
+            return Some(Place::Open(id));
+        }
+        let again = service.and_then(|it| self.services_over.get(it));
+        let again = [self.groups_over.get(group), again]
+            .into_iter()
+            .flatten()
+            .max();
+        again.copied().map(Place::Again)
+    }
+
+    fn related(&self, service: &ServiceName) -> Option<IncidentId> {
+        let needed_by = |it: &ServiceName| self.needed_by.get(it).into_iter().flatten().copied();
+        let down = reached(service, |it| needs(self.setup, it));
+        let up = reached(service, needed_by);
+        let kin = down.into_iter().chain(up);
+        kin.filter_map(|it| self.services.get(it)).min().copied()
+    }
 }
 
 /// Gives each firing alert without a place one, worst first, and opens what is not over after all.
@@ -210,9 +273,15 @@ pub(crate) fn assigned(state: &State, now: Timestamp) -> Vec<IncidentEvent> {
     // One at a time: what is opened first is what the next one joins.
     let mut order: Vec<_> = loose.into_iter().collect();
     order.sort_by_key(|(key, loose)| (loose.severity, key.clone()));
-    let mut drawn = Drawn::default();
+    let mut drawn = Drawn {
+        state,
+        index: Index::new(state, now),
+        events: Vec::new(),
+        opened: 0,
+        again: BTreeSet::new(),
+    };
     for ((service, group), loose) in order.into_iter().take(ASSIGNED_MAX) {
-        drawn.add(state, service, group, loose, now);
+        drawn.add(service, group, loose);
     }
     drawn.events
 }
@@ -226,75 +295,57 @@ struct Loose {
 }
 
 /// What one tick opens and joins.
-#[derive(Default)]
-struct Drawn {
+struct Drawn<'a> {
+    state: &'a State,
+    /// Also of what this tick opens.
+    index: Index<'a>,
     events: Vec<IncidentEvent>,
-    /// Opened in this tick: its service, group and where its event stands.
-    opened: Vec<(Option<ServiceName>, String, IncidentId)>,
+    opened: u64,
     again: BTreeSet<IncidentId>,
 }
 
-impl Drawn {
-    fn add(
-        &mut self,
-        state: &State,
-        service: Option<ServiceName>,
-        group: String,
-        loose: Loose,
-        now: Timestamp,
-    ) {
-        let services: BTreeSet<ServiceName> = service.iter().cloned().collect();
-        let joined = |id: IncidentId, alerts: Vec<Fingerprint>| IncidentEvent::Joined {
-            incident: id,
-            service: service.clone(),
-            severity: loose.severity,
-            cause: None,
-            alerts,
-        };
+impl Drawn<'_> {
+    fn add(&mut self, service: Option<ServiceName>, group: String, loose: Loose) {
         let before = loose.before.filter(|id| {
-            let over = state.incidents.get(id).and_then(|it| it.over.as_ref());
+            let over = self.state.incidents.get(id).and_then(|it| it.over.as_ref());
             over.is_some_and(|over| over.merged_into.is_none())
         });
-        match place(state, &services, &group, now).or(before.map(Place::Again)) {
-            Some(Place::Open(id)) => self.events.push(joined(id, loose.alerts)),
+        let place = self.index.place(service.as_ref(), &group);
+        match place.or(before.map(Place::Again)) {
+            Some(Place::Open(id)) => self.join(id, service, loose),
             Some(Place::Again(id)) => {
                 if self.again.insert(id) {
                     self.events.push(reopened(id, "it came back"));
                 }
-                self.events.push(joined(id, loose.alerts));
+                self.join(id, service, loose);
             }
             None => {
-                let mut opened = self.opened.iter();
-                let near = opened.find(|(other, known, _)| {
-                    *known == group || related(&state.setup, other.as_ref(), service.as_ref())
-                });
-                if let Some((_, _, id)) = near {
-                    self.events.push(joined(*id, loose.alerts));
-                    return;
-                }
-                let given = state.incidents_given + self.opened.len() as u64;
-                let id = IncidentId(given + 1);
+                self.opened += 1;
+                let id = IncidentId(self.state.incidents_given + self.opened);
+                self.index.add(id, [group.as_str()], service.as_ref());
                 self.events.push(IncidentEvent::Opened {
                     incident: id,
                     by: Actor::plimsoll(),
                     title: titled(service.as_ref(), &loose.title),
-                    service: service.clone(),
-                    group: group.clone(),
+                    service,
+                    group,
                     severity: loose.severity,
                     cause: None,
                     alerts: loose.alerts,
                     changes: Vec::new(),
                 });
-                self.opened.push((service, group, id));
             }
         }
     }
-}
 
-fn related(setup: &Setup, a: Option<&ServiceName>, b: Option<&ServiceName>) -> bool {
-    match (a, b) {
-        (Some(a), Some(b)) => a == b || depends(setup, a, b) || depends(setup, b, a),
-        (None, _) | (_, None) => false,
+    fn join(&mut self, id: IncidentId, service: Option<ServiceName>, loose: Loose) {
+        self.events.push(IncidentEvent::Joined {
+            incident: id,
+            service,
+            severity: loose.severity,
+            cause: None,
+            alerts: loose.alerts,
+        });
     }
 }
 

@@ -14,6 +14,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use model::counts::OTHER_TENANTS;
 use model::{BundleCounts, ServiceName};
 
 use crate::Label;
@@ -24,8 +25,6 @@ use crate::Label;
 pub const TENANTS_PER_BUNDLE_MAX: usize = 100_000;
 /// Rows over all bundles that this process has met: as many as the control plane keeps.
 pub const ROWS_MAX: usize = 1_000_000;
-/// The tenant that stands for all others beyond the bounds.
-pub const OTHER_TENANTS: &str = "~other";
 
 /// How a request that was handed to a host ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

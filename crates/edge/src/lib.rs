@@ -20,8 +20,6 @@ mod ticks;
 
 pub use bucket::{BUCKETS, Bucket};
 pub use classes::{Class, Classes};
-pub use counts::{
-    Batch, Counts, OTHER_TENANTS, Outcome, ROWS_MAX, RowTotals, TENANTS_PER_BUNDLE_MAX, Tally,
-};
+pub use counts::{Batch, Counts, Outcome, ROWS_MAX, RowTotals, TENANTS_PER_BUNDLE_MAX, Tally};
 pub use router::{Choice, Label, NoBackend, Place, Router, Spot};
 pub use ticks::{CELLS_QUEUED_MAX, HOST_CELLS_MAX, POST_CELLS_MAX, Second, Ticks};

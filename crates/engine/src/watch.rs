@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use model::counts::OTHER_TENANTS;
 use model::{
     BundleCounts, Digest, EnvironmentName, ErrorBudget, Exposure, GatewayName, HostName, Millis,
     ServiceName, TenantName, Timestamp,
@@ -42,7 +43,8 @@ pub const LOST_AFTER: Millis = Millis::seconds(60);
 pub const CRASH_LOOP_EXITS: u64 = 3;
 /// Totals that a gateway first tells within this time of being met are the past's, if it is older than this process.
 const CATCH_UP: Millis = Millis::seconds(5);
-/// Rows of counts that are kept; beyond it new tenants of a gateway are counted as one.
+/// Rows of counts that are kept, so that memory has a bound. What is told beyond it can't be added up, because what was
+/// told of it before is not known: it is left out, and [`Exposure::left_out`] says so.
 pub const ROWS_MAX: usize = 1_000_000;
 
 /// Everything seen by this process.
@@ -51,6 +53,7 @@ pub struct Watch {
     since: Timestamp,
     hosts: BTreeMap<HostName, Seen>,
     rows: BTreeMap<RowKey, BundleCounts>,
+    rows_max: usize,
     gateways: BTreeMap<GatewayName, Runs<Met>>,
     /// Totals of rows by environment, service and bundle, so that judging does not walk all rows.
     totals: BTreeMap<(EnvironmentName, ServiceName), BTreeMap<Digest, Total>>,
@@ -89,6 +92,10 @@ struct Total {
     counts: BundleCounts,
     tenants: BTreeSet<TenantName>,
     tenants_hit: BTreeSet<TenantName>,
+    /// A gateway counted some of its tenants as one.
+    tenants_folded: bool,
+    /// Rows that there was no room for.
+    left_out: bool,
 }
 
 /// One row of a gateway's totals.
@@ -111,6 +118,7 @@ impl Watch {
             since: now,
             hosts: BTreeMap::new(),
             rows: BTreeMap::new(),
+            rows_max: ROWS_MAX,
             gateways: BTreeMap::new(),
             totals: BTreeMap::new(),
             recent: BTreeMap::new(),
@@ -179,7 +187,11 @@ impl Watch {
             tenant.clone(),
         );
         let before = self.rows.get(&key).copied();
-        if before.is_none() && self.rows.len() >= ROWS_MAX {
+        let totals = self.totals.entry((environment.clone(), service.clone()));
+        let total = totals.or_default().entry(digest).or_default();
+        total.tenants_folded |= tenant.0 == OTHER_TENANTS;
+        if before.is_none() && self.rows.len() >= self.rows_max {
+            total.left_out = true;
             return;
         }
         // Totals only grow; a post that arrives late must not count its difference twice.
@@ -194,8 +206,6 @@ impl Watch {
         if !catching_up {
             self.recent.entry(key.clone()).or_default().add(news, now);
         }
-        let totals = self.totals.entry(key).or_default();
-        let total = totals.entry(digest).or_default();
         total.counts = total.counts.plus(news);
         if counts.failed > 0 {
             total.tenants_hit.insert(tenant.clone());
@@ -218,6 +228,8 @@ impl Watch {
                 requests: total.counts,
                 tenants: total.tenants.len() as u64,
                 tenants_hit: total.tenants_hit.len() as u64,
+                tenants_folded: total.tenants_folded,
+                left_out: total.left_out,
             })
     }
 

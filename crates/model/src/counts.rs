@@ -32,6 +32,9 @@ impl BundleCounts {
     }
 }
 
+/// The tenant that stands for all others where there is no room to tell more of them apart.
+pub const OTHER_TENANTS: &str = "~other";
+
 /// Who met a release so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Exposure {
@@ -43,4 +46,10 @@ pub struct Exposure {
     pub tenants: u64,
     /// Customers who had one fail.
     pub tenants_hit: u64,
+    /// More customers came than were told apart: their numbers are the least that there were.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tenants_folded: bool,
+    /// More was told than there was room for: the numbers of requests are the least as well.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left_out: bool,
 }

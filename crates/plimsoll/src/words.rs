@@ -282,14 +282,21 @@ pub(crate) fn wave_line(wave: &WaveView) -> String {
     }
 }
 
+/// Before a number that may be more than could be counted.
+fn at_least(is_exact: bool) -> &'static str {
+    if is_exact { "" } else { "at least " }
+}
+
 pub(crate) fn exposure_line(release: &ReleaseView) -> String {
     let exposure = &release.exposure;
     format!(
-        "{} of {} hosts, {} requests ({} failed), {} tenants ({} hit)",
+        "{} of {} hosts, {}{} requests ({} failed), {}{} tenants ({} hit)",
         exposure.hosts,
         exposure.hosts_total,
+        at_least(exposure.requests_exact),
         exposure.requests,
         exposure.failed,
+        at_least(exposure.tenants_exact),
         exposure.tenants,
         exposure.tenants_hit
     )

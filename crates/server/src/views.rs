@@ -208,6 +208,8 @@ fn exposure(state: &State, watch: &Watch, release: &Release) -> ExposureView {
         failed: seen.requests.failed,
         tenants: seen.tenants,
         tenants_hit: seen.tenants_hit,
+        tenants_exact: !seen.tenants_folded && !seen.left_out,
+        requests_exact: !seen.left_out,
     }
 }
 

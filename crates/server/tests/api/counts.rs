@@ -67,6 +67,8 @@ async fn totals_stay_exact_over_repeats_and_restarts_of_a_gateway() {
     let other = vec![row(Digest::of(b"other"), "ada", 99, 9)];
     assert!(!gateway.post(other).await);
     assert_eq!(seen().await, (17, 1, (2, 1)));
+    let exposure = server.view(release.id).await.exposure;
+    assert!(exposure.tenants_exact && exposure.requests_exact);
     // More failed than asked can't be.
     gateway.post(vec![row(digest, "bob", 6, 60)]).await;
     assert_eq!(seen().await, (18, 7, (2, 2)));
@@ -199,4 +201,25 @@ async fn what_is_not_there_is_a_problem() {
         problem(response).await;
     }
     server.stop().await;
+}
+
+/// A gateway that can't tell all tenants apart counts the rest as one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_tenants_than_can_be_told_apart_are_said_to_be_so() {
+    let server = Server::start().await;
+    server.join_all().await;
+    let release = server.propose("first").await.unwrap();
+    let client = server.with_role(Role::Agent).await;
+    let gateway = Gateway {
+        client,
+        epoch_ms: 1_000,
+    };
+    let rows = vec![
+        row(release.digest, "ada", 3, 0),
+        row(release.digest, "~other", 9, 1),
+    ];
+    gateway.post(rows).await;
+    let exposure = server.view(release.id).await.exposure;
+    assert_eq!((exposure.requests, exposure.tenants), (12, 2));
+    assert!(!exposure.tenants_exact && exposure.requests_exact);
 }

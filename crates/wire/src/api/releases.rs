@@ -176,7 +176,7 @@ pub struct WaveHostView {
 }
 
 /// Whom a release met.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ExposureView {
     /// Hosts that were ordered to it in the last environment (production).
     pub hosts: u32,
@@ -190,6 +190,34 @@ pub struct ExposureView {
     pub tenants: u64,
     /// Customers who had a request fail.
     pub tenants_hit: u64,
+    /// Whether the numbers of customers are exact, else the least that there were: each
+    /// gateway tells 100,000 of a bundle apart.
+    #[serde(default = "yes")]
+    pub tenants_exact: bool,
+    /// Whether the numbers of requests are exact, else the least that there were: the control
+    /// plane keeps a million pairs of gateway, bundle and customer.
+    #[serde(default = "yes")]
+    pub requests_exact: bool,
+}
+
+impl Default for ExposureView {
+    fn default() -> ExposureView {
+        ExposureView {
+            hosts: 0,
+            hosts_total: 0,
+            requests: 0,
+            failed: 0,
+            tenants: 0,
+            tenants_hit: 0,
+            tenants_exact: true,
+            requests_exact: true,
+        }
+    }
+}
+
+/// What an older control plane, which does not say it, takes for granted.
+fn yes() -> bool {
+    true
 }
 
 /// A rollback, under way or done.

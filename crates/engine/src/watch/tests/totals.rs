@@ -130,3 +130,38 @@ fn what_a_gateway_counted_before_this_process_is_exposure_but_spends_no_budget()
     let spent = watch.budget_spent(&production, &service, &budget, later);
     assert!(spent.is_some_and(|words| words.contains("1 of 5 requests")));
 }
+
+/// What can't be told apart or added up is said to be so, and never passed off as all there was.
+#[test]
+fn numbers_that_are_the_least_say_so() {
+    let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    let mut watch = Watch::new(now);
+    watch.rows_max = 3;
+    let gate: GatewayName = "gate".parse().unwrap();
+    let production: EnvironmentName = "production".parse().unwrap();
+    let service: ServiceName = "api".parse().unwrap();
+    let row = |bundle: &[u8], tenant: &str, requests| Row {
+        service: service.clone(),
+        digest: Digest::of(bundle),
+        tenant: TenantName(tenant.into()),
+        counts: BundleCounts {
+            requests,
+            failed: 0,
+        },
+    };
+    let seen = |watch: &Watch, bundle: &[u8]| {
+        let seen = watch.exposure(&production, &service, Digest::of(bundle));
+        let exact = (!seen.tenants_folded, !seen.left_out);
+        (seen.requests.requests, seen.tenants, exact)
+    };
+    let rows = vec![row(b"x", "a", 5), row(b"y", "a", 1)];
+    watch.count(&gate, &production, 1, rows, now);
+    assert_eq!(seen(&watch, b"x"), (5, 1, (true, true)));
+    watch.count(&gate, &production, 1, vec![row(b"x", "~other", 7)], now);
+    assert_eq!(seen(&watch, b"x"), (12, 2, (false, true)));
+    // No room for another row; those that are known go on.
+    let rows = vec![row(b"y", "b", 100), row(b"y", "a", 2)];
+    watch.count(&gate, &production, 1, rows, now);
+    assert_eq!(seen(&watch, b"y"), (2, 1, (true, false)));
+    assert_eq!(seen(&watch, b"x"), (12, 2, (false, true)));
+}

@@ -12,7 +12,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +40,8 @@ pub(crate) struct Route {
     /// In the router's order.
     pub(crate) upstreams: Vec<Arc<Upstream>>,
     specs: Vec<BackendSpec>,
+    /// What each backend has said of its workers since this route is in force, 0 for nothing.
+    workers: Vec<AtomicU32>,
     by_key: BTreeMap<BackendKey, usize>,
     routes: ServiceRoutes,
 }
@@ -85,6 +87,7 @@ impl Route {
         let specs = router.backends().map(|it| spec(it, concurrency));
         let specs: Vec<BackendSpec> = specs.collect();
         Route {
+            workers: specs.iter().map(|_| AtomicU32::default()).collect(),
             by_key: (0..).zip(&specs).map(|(at, spec)| (spec.key, at)).collect(),
             specs,
             router,
@@ -106,6 +109,15 @@ impl Route {
     pub(crate) fn http2(&self) -> Option<bool> {
         let spec = &self.routes.serving.upstream;
         (spec.protocol == Protocol::Http2).then_some(spec.tls)
+    }
+
+    /// Whether a backend says another number of workers than in its last answer: what has not
+    /// changed need not be told to admission, which is behind a lock.
+    pub(crate) fn is_new(&self, backend: usize, workers: u32) -> bool {
+        let before = self.workers.get(backend);
+        before.is_some_and(|it| {
+            it.load(Ordering::Relaxed) != workers && it.swap(workers, Ordering::Relaxed) != workers
+        })
     }
 
     fn has(&self, upstream: &Arc<Upstream>) -> bool {

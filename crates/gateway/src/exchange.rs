@@ -46,7 +46,7 @@ type Sent = Result<(Response<Incoming>, Connection), Unanswered>;
 /// Sends a request and waits for its answer's head until the deadline.
 pub(crate) async fn exchange(
     upstream: &Arc<Upstream>,
-    request: Request<Upload>,
+    request: Box<Request<Upload>>,
     terms: Terms,
     deadline: Instant,
     permit: Permit,

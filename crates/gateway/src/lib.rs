@@ -12,6 +12,7 @@
 
 mod admin;
 mod answer;
+mod aside;
 mod board;
 mod body;
 mod check;

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use crate::GatewayError;
 use crate::answer::TOO_MANY_CONNECTIONS;
 use crate::board::{Board, Reader};
-use crate::headers::Scheme;
+use crate::headers::{self, Scheme};
 use crate::proxy::{Front, Peer};
 use crate::serve::Connection;
 use crate::tls::Certificates;
@@ -173,9 +173,9 @@ impl Door {
             return;
         };
         let connection = Connection {
-            peer: Peer {
+            peer: Arc::new(Peer {
                 service: self.service.clone(),
-                address: client.ip(),
+                client: headers::Client::new(client.ip()),
                 scheme: match tls {
                     Some(_) => Scheme::Https,
                     None => Scheme::Http,
@@ -183,7 +183,7 @@ impl Door {
                 vitals: Vitals::new(),
                 board: board.clone(),
                 line: Arc::default(),
-            },
+            }),
             front,
             reader: Reader::new(board),
             stop: self.closed.subscribe(),

@@ -9,7 +9,6 @@
 mod admit;
 mod forward;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +24,7 @@ use crate::board::{Board, Route};
 use crate::body::ReplyBody;
 use crate::config::{GatewayConfig, Limits};
 use crate::framing::Flaw;
-use crate::headers::{RequestIds, Scheme};
+use crate::headers::{Client, RequestIds, Scheme};
 use crate::ledger::Ledger;
 use crate::sentry::Line;
 use crate::tallies::Tallies;
@@ -57,7 +56,7 @@ pub(crate) struct Front {
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
     pub(crate) service: Arc<ServiceName>,
-    pub(crate) address: IpAddr,
+    pub(crate) client: Client,
     pub(crate) scheme: Scheme,
     pub(crate) vitals: Arc<Vitals>,
     /// The service's routes and who is let through.
@@ -132,7 +131,8 @@ impl Front {
                     self.ledger.refuse(&peer.service, refused.reason);
                 }
                 if let Some(body) = refused.discard {
-                    let _ = tokio::time::timeout(DISCARD_WITHIN, drain(body)).await;
+                    // On the heap, as all that is seldom: every request's future is as large as its rarest way.
+                    let _ = Box::pin(tokio::time::timeout(DISCARD_WITHIN, drain(body))).await;
                 }
                 (problem(refused.reason, refused.later), Some(refused.reason))
             }

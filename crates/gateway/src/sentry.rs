@@ -11,7 +11,7 @@
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -44,6 +44,8 @@ pub(crate) struct Line {
     flaw: OnceLock<Flaw>,
     /// What becomes of the connection after a request for another protocol.
     switch: AtomicU8,
+    /// Who reads on once that is known.
+    waits: Mutex<Option<Waker>>,
     tunnel: Mutex<Option<Tunnel>>,
 }
 
@@ -61,13 +63,34 @@ impl Line {
 
     /// The answer is known, and it is no switch of protocols.
     pub(crate) fn stay(&self) {
-        self.switch.store(HTTP, Ordering::Release);
+        // Most requests ask for no other, and nobody waits for what was known before.
+        if self.switch.load(Ordering::Acquire) != HTTP {
+            self.decide(HTTP);
+        }
+    }
+
+    fn decide(&self, switch: u8) {
+        self.switch.store(switch, Ordering::Release);
+        let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waits) = waits.take() {
+            waits.wake();
+        }
+    }
+
+    /// What becomes of the connection; as long as it is open, the reader is told later.
+    fn decided(&self, cx: &Context<'_>) -> u8 {
+        if self.switch.load(Ordering::Acquire) == UNDECIDED {
+            let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+            *waits = Some(cx.waker().clone());
+        }
+        // Once more: it may have been decided just before.
+        self.switch.load(Ordering::Acquire)
     }
 
     /// What follows belongs to another protocol and to `tunnel`.
     pub(crate) fn leave(&self, tunnel: Tunnel) {
         *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
-        self.switch.store(OTHER, Ordering::Release);
+        self.decide(OTHER);
     }
 
     /// To be run once hyper is done with the connection.
@@ -257,7 +280,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Sentry<S> {
             let is_over = match this.mode {
                 Mode::Http if this.held.is_empty() => ready!(this.read_through(cx, buffer))?,
                 Mode::Http => ready!(this.look(cx))?,
-                Mode::Asked => match this.line.switch.load(Ordering::Acquire) {
+                Mode::Asked => match this.line.decided(cx) {
                     UNDECIDED if this.held.len() >= EARLY_BYTES_MAX => return Poll::Pending,
                     UNDECIDED => ready!(this.fill(cx))? == 0,
                     HTTP => {

@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_rustls::TlsAcceptor;
 
+use crate::aside::Aside;
 use crate::board::{Board, Reader};
 use crate::config::Limits;
 use crate::proxy::{CUT_AFTER, Front, Peer};
@@ -52,7 +53,7 @@ const SEND_BUFFER_BYTES: usize = 128 << 10;
 
 /// Whom and what a connection needs.
 pub(crate) struct Connection {
-    pub(crate) peer: Peer,
+    pub(crate) peer: Arc<Peer>,
     pub(crate) front: Arc<Front>,
     pub(crate) reader: Reader,
     pub(crate) stop: watch::Receiver<bool>,
@@ -138,40 +139,38 @@ impl Connection {
         } = self;
         let (limits, line, board) = (front.limits.clone(), peer.line.clone(), peer.board.clone());
         let io = Sentry::new(first, stream, line.clone(), &limits);
-        let (ending, vitals) = (peer.vitals.clone(), peer.vitals.clone());
-        let service = {
-            let line = line.clone();
-            service_fn(move |request: Request<Incoming>| {
-                // Now, because the next request may be read before this one's turn comes.
-                let flaw = line.flaw();
-                let (route, front, peer) = (reader.current(), front.clone(), peer.clone());
-                let (line, vitals) = (line.clone(), vitals.clone());
-                async move {
-                    let mut response = front.exchange(&peer, route, request, flaw).await;
-                    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-                        line.stay();
-                        if vitals.is_last() {
-                            let close = HeaderValue::from_static("close");
-                            response.headers_mut().insert(CONNECTION, close);
-                        }
+        let ending = peer.vitals.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            // Now, because the next request may be read before this one's turn comes.
+            let flaw = peer.line.flaw();
+            let (route, front, peer) = (reader.current(), front.clone(), peer.clone());
+            async move {
+                let mut response = front.exchange(&peer, route, request, flaw).await;
+                if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                    peer.line.stay();
+                    if peer.vitals.is_last() {
+                        let close = HeaderValue::from_static("close");
+                        response.headers_mut().insert(CONNECTION, close);
                     }
-                    Ok::<_, Infallible>(response)
                 }
-            })
-        };
+                Ok::<_, Infallible>(response)
+            }
+        });
         let connection = http1_builder(&limits)
             .serve_connection(TokioIo::new(io), service)
             .with_upgrades();
         let mut connection = pin!(connection);
-        let mut stopping = Stopping::new(stop, &limits);
+        let mut looking = Aside::new(Stopping::new(stop, &limits).look());
         loop {
             tokio::select! {
+                biased;
                 ended = connection.as_mut() => {
                     log_end(ended);
                     break;
                 }
-                now = stopping.next() => {
-                    let stuck = ending.is_stuck(now, board.deadline(limits.request_deadline));
+                (stopping, now) = &mut looking => {
+                    let stuck = ending.is_stuck(now, board.deadline(limits.request_deadline))
+                        || ending.is_idle_for(limits.client_idle, now);
                     if stuck || (stopping.looks > 1 && ending.is_idle()) {
                         tracing::debug!(stuck, "a client's connection is cut");
                         return;
@@ -182,6 +181,7 @@ impl Connection {
                         1 => connection.as_mut().graceful_shutdown(),
                         _ => {}
                     }
+                    looking = Aside::new(stopping.look());
                 }
             }
         }
@@ -232,12 +232,15 @@ impl Connection {
             .keep_alive_timeout(limits.ping_deadline)
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
-        let mut stopping = Stopping::new(stop, &limits);
+        let mut looking = Aside::new(Stopping::new(stop, &limits).look());
+        let abusive = vitals.clone();
+        let mut abused = Aside::new(async move { abusive.abused().await });
         let mut is_ending = false;
         loop {
             tokio::select! {
+                biased;
                 ended = connection.as_mut() => return log_end(ended),
-                now = stopping.next() => {
+                (stopping, now) = &mut looking => {
                     if vitals.is_blocked(now, board.deadline(limits.request_deadline)) {
                         tracing::debug!("a client's connection is cut; it takes nothing");
                         return;
@@ -247,8 +250,9 @@ impl Connection {
                         is_ending = true;
                         connection.as_mut().graceful_shutdown();
                     }
+                    looking = Aside::new(stopping.look());
                 }
-                () = vitals.abused() => {
+                () = &mut abused => {
                     tallies.resets_cut.add();
                     tracing::debug!("a client's connection is cut; it takes back too many requests");
                     return;
@@ -261,8 +265,8 @@ impl Connection {
 fn http1_builder(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.client_idle)
+        // Idle connections are seen when they are looked at; a timer for each request would cost more.
+        .header_read_timeout(None)
         .max_header_size(limits.header_bytes_max)
         // Below 8 KiB hyper panics.
         .max_buf_size(limits.header_bytes_max.max(8 << 10));
@@ -290,7 +294,8 @@ struct Stopping {
 
 impl Stopping {
     fn new(stop: watch::Receiver<bool>, limits: &Limits) -> Stopping {
-        let mut look = tokio::time::interval(LOOK_EVERY.min(limits.request_deadline));
+        let often = limits.request_deadline.min(limits.client_idle);
+        let mut look = tokio::time::interval(LOOK_EVERY.min(often));
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         look.reset();
         Stopping {
@@ -301,7 +306,12 @@ impl Stopping {
         }
     }
 
-    /// The next time to look. Loses nothing when it is dropped.
+    /// Itself again, at the next time to look.
+    async fn look(mut self) -> (Stopping, Instant) {
+        let now = self.next().await;
+        (self, now)
+    }
+
     async fn next(&mut self) -> Instant {
         if self.has_begun {
             self.look.tick().await;

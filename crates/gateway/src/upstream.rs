@@ -212,20 +212,20 @@ impl Upstream {
     /// Sends the request and waits for the answer's head. The caller bounds the whole.
     pub(crate) async fn send(
         self: &Arc<Self>,
-        request: Request<Upload>,
+        request: Box<Request<Upload>>,
         terms: Terms,
         leash: &Leash,
     ) -> Result<(Response<Incoming>, Connection), Unanswered> {
         match self.way.spec.protocol {
             Protocol::Http1 => self.send_alone(request, terms, leash).await,
-            Protocol::Http2 => self.send_beside(request, terms).await,
+            Protocol::Http2 => Box::pin(self.send_beside(request, terms)).await,
         }
     }
 
     /// On a connection of its own.
     async fn send_alone(
         self: &Arc<Self>,
-        mut request: Request<Upload>,
+        mut request: Box<Request<Upload>>,
         terms: Terms,
         leash: &Leash,
     ) -> Result<(Response<Incoming>, Connection), Unanswered> {
@@ -233,10 +233,10 @@ impl Upstream {
             let copy = copy_for_retry(&request, terms.retry);
             kept.vitals.forget_reads();
             leash.hold(&kept);
-            match kept.sender.try_send_request(request).await {
+            match kept.sender.try_send_request(*request).await {
                 Ok(response) => return Ok((response, Connection::Whole(kept))),
                 Err(mut failed) => match (failed.take_message(), copy) {
-                    (Some(unsent), _) => request = unsent,
+                    (Some(unsent), _) => request = Box::new(unsent),
                     (None, Some(copy)) if !kept.vitals.has_read() => request = copy,
                     (None, _) => {
                         return Err(Unanswered {
@@ -251,20 +251,22 @@ impl Upstream {
                 "a kept connection was closed; trying a fresh one"
             );
         }
-        let mut fresh = match self.connect(terms.connect_within).await {
+        // On the heap, as all that is seldom: every exchange is as large as its rarest way.
+        let connecting = Box::pin(self.connect(terms.connect_within));
+        let mut fresh = match connecting.await {
             Ok(fresh) => fresh,
             Err(error) => {
-                let again = Some(Box::new(request));
+                let again = Some(request);
                 return Err(Unanswered { error, again });
             }
         };
         leash.hold(&fresh);
         let copy = copy_for_retry(&request, terms.retry);
-        match fresh.sender.try_send_request(request).await {
+        match fresh.sender.try_send_request(*request).await {
             Ok(response) => Ok((response, Connection::Whole(fresh))),
             Err(mut failed) => {
                 let copy = copy.filter(|_| !fresh.vitals.has_read());
-                let again = failed.take_message().or(copy).map(Box::new);
+                let again = failed.take_message().map(Box::new).or(copy);
                 let error = SendError::Broken(failed.into_error());
                 Err(Unanswered { error, again })
             }
@@ -274,23 +276,23 @@ impl Upstream {
     /// Beside others on a connection.
     async fn send_beside(
         self: &Arc<Self>,
-        mut request: Request<Upload>,
+        mut request: Box<Request<Upload>>,
         terms: Terms,
     ) -> Result<(Response<Incoming>, Connection), Unanswered> {
         loop {
             let mut lease = match self.shared.lease(&self.way, terms.connect_within).await {
                 Ok(lease) => lease,
                 Err(error) => {
-                    let again = Some(Box::new(request));
+                    let again = Some(request);
                     return Err(Unanswered { error, again });
                 }
             };
             let copy = copy_for_retry(&request, terms.retry);
-            let mut failed = match lease.sender.try_send_request(request).await {
+            let mut failed = match lease.sender.try_send_request(*request).await {
                 Ok(response) => return Ok((response, Connection::Part(lease))),
                 Err(failed) => failed,
             };
-            let unsent = failed.take_message();
+            let unsent = failed.take_message().map(Box::new);
             let error = match &unsent {
                 // The connection ended before it was this one's turn.
                 Some(_) => SendError::Connect(std::io::ErrorKind::ConnectionReset.into()),
@@ -299,10 +301,7 @@ impl Upstream {
             match unsent.or(copy) {
                 // Closed just when it was used; a fresh one is no such chance.
                 Some(again) if !lease.is_fresh && lease.sender.is_closed() => request = again,
-                again => {
-                    let again = again.map(Box::new);
-                    return Err(Unanswered { error, again });
-                }
+                again => return Err(Unanswered { error, again }),
             }
         }
     }
@@ -322,7 +321,7 @@ impl Upstream {
                 return Some(connection);
             }
             let ready = tokio::time::timeout(READY_WITHIN, connection.sender.ready());
-            if matches!(ready.await, Ok(Ok(()))) {
+            if matches!(Box::pin(ready).await, Ok(Ok(()))) {
                 return Some(connection);
             }
         }
@@ -361,7 +360,7 @@ impl Upstream {
 
 /// The same request once more, if its class lets it go twice. Bodies are passed on as they
 /// come and not kept, so one with a body can't.
-fn copy_for_retry(request: &Request<Upload>, retry: Retry) -> Option<Request<Upload>> {
+fn copy_for_retry(request: &Request<Upload>, retry: Retry) -> Option<Box<Request<Upload>>> {
     let is_idempotent = matches!(
         *request.method(),
         Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
@@ -374,7 +373,7 @@ fn copy_for_retry(request: &Request<Upload>, retry: Retry) -> Option<Request<Upl
     if !may || !request.body().is_empty() {
         return None;
     }
-    let mut copy = Request::new(Upload::default());
+    let mut copy = Box::new(Request::new(Upload::default()));
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();
     *copy.headers_mut() = request.headers().clone();

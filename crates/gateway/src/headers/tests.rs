@@ -18,7 +18,7 @@ fn prepared(lines: &[(&str, &str)]) -> request::Parts {
     let ids = RequestIds::default();
     prepare(
         &mut head,
-        "::ffff:192.0.2.7".parse().unwrap(),
+        &Client::new("::ffff:192.0.2.7".parse().unwrap()),
         Scheme::Http,
         "10.0.0.1:80",
         &ids,
@@ -89,8 +89,8 @@ fn an_absolute_target_overrides_the_host() {
     let mut head = head(&[("host", "other")]);
     head.uri = "http://api.example:81/x?y".parse().unwrap();
     let ids = RequestIds::default();
-    let client = "192.0.2.7".parse().unwrap();
-    prepare(&mut head, client, Scheme::Http, "b:1", &ids);
+    let client = Client::new("192.0.2.7".parse().unwrap());
+    prepare(&mut head, &client, Scheme::Http, "b:1", &ids);
     assert_eq!(head.uri, "/x?y");
     assert_eq!(head.headers[HOST], "api.example:81");
 }
@@ -166,7 +166,7 @@ fn who_ends_tls_says_so() {
     let ids = RequestIds::default();
     prepare(
         &mut head,
-        "192.0.2.7".parse().unwrap(),
+        &Client::new("192.0.2.7".parse().unwrap()),
         Scheme::Https,
         "b:1",
         &ids,
@@ -197,4 +197,7 @@ fn tenants_are_cut_at_a_character() {
 fn ids_differ() {
     let ids = RequestIds::default();
     assert_ne!(ids.next(), ids.next());
+    let id = ids.next();
+    let is_hex = |it: &u8| matches!(it, b'0'..=b'9' | b'a'..=b'f');
+    assert!(id.len() == 32 && id.as_bytes().iter().all(is_hex), "{id:?}");
 }

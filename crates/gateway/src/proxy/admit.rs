@@ -30,7 +30,8 @@ pub(super) struct Admitted {
     pub(super) permit: Permit,
     pub(super) bucket: Bucket,
     pub(super) class: Class,
-    pub(super) request: Request<Upload>,
+    /// On the heap: it changes hands often.
+    pub(super) request: Box<Request<Upload>>,
     pub(super) progress: Option<Arc<Progress>>,
     pub(super) ticket: Ticket,
     /// The client's end, if it asks for another protocol.
@@ -105,7 +106,7 @@ impl Front {
         let spot = route.router.spot(backend, bucket, class);
         let spot = spot.ok_or(Reason::NoHost)?;
         let address = route.upstreams[backend].address();
-        headers::prepare(&mut head, peer.address, peer.scheme, address, &self.ids);
+        headers::prepare(&mut head, &peer.client, peer.scheme, address, &self.ids);
         let http2 = route.http2();
         if let Some(is_secured) = http2 {
             headers::for_http2(&mut head, is_secured);
@@ -117,7 +118,7 @@ impl Front {
         });
         let (upload, progress) = Upload::new(body, &self.limits);
         Ok(Admitted {
-            request: Request::from_parts(head, upload),
+            request: Box::new(Request::from_parts(head, upload)),
             progress,
             backend,
             permit,
@@ -170,7 +171,7 @@ impl Front {
             route = newest;
             class = class_in(&route);
             let (pool, bucket) = key(&route)?;
-            entered = enter(pool, bucket).await;
+            entered = Box::pin(enter(pool, bucket)).await;
         }
         match entered {
             Ok(permit) => {
@@ -210,12 +211,15 @@ impl Front {
             Why::Stalled => Reason::Stalled,
             Why::Late | Why::Ramp | Why::Overflow | Why::Waited => Reason::Overloaded,
         };
-        let Ok(choice) = route.router.choose(tenant) else {
-            return Reason::NoHost.into();
+        let choice = match reason {
+            Reason::Stalled => route.router.choose(tenant).ok(),
+            _ => None,
         };
-        let at = choice.backends.start + usize::from(choice.bucket.get()) % choice.backends.len();
-        let spot = route.router.spot(at, choice.bucket, class);
-        let blamed = spot.filter(|_| reason == Reason::Stalled);
+        let blamed = choice.and_then(|choice| {
+            let place = usize::from(choice.bucket.get()) % choice.backends.len();
+            let at = choice.backends.start + place;
+            route.router.spot(at, choice.bucket, class)
+        });
         let settled = blamed.is_some();
         if let Some(spot) = blamed {
             let ticket = self.ledger.ticket(spot, tenant.to_owned(), began);

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::admit::Admitted;
 use super::{Front, Peer};
 use crate::answer::Reason;
+use crate::board::Route;
 use crate::body::{Download, Phase, Progress, ReplyBody};
 use crate::exchange::{Answered, Failed, exchange};
 use crate::headers;
@@ -28,6 +29,9 @@ struct Rest {
     progress: Option<Arc<Progress>>,
     ticket: Ticket,
     upgrade: Option<OnUpgrade>,
+    route: Arc<Route>,
+    /// Who answered, in the route.
+    backend: usize,
 }
 
 impl Front {
@@ -50,8 +54,12 @@ impl Front {
             progress,
             mut ticket,
             upgrade,
+            route,
+            backend,
         } = rest;
-        if let Some(workers) = headers::take_workers(response.headers_mut()) {
+        if let Some(workers) = headers::take_workers(response.headers_mut())
+            && route.is_new(backend, workers)
+        {
             permit.declared(workers);
         }
         let status = response.status();
@@ -113,6 +121,8 @@ impl Front {
                         progress,
                         ticket,
                         upgrade,
+                        route,
+                        backend,
                     };
                     return Ok((answered, rest));
                 }
@@ -137,7 +147,7 @@ impl Front {
                 return Err(fail(ticket, Some(error), progress.as_deref()));
             };
             ticket.goes_on_to(spot);
-            (request, permit, backend) = (*again, next_permit, at);
+            (request, permit, backend) = (again, next_permit, at);
         }
     }
 

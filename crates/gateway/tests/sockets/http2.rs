@@ -102,7 +102,8 @@ async fn requests_go_on_as_http_1() {
             let response = sender
                 .send_request(request("POST", "/", &n.to_string()))
                 .await;
-            assert!(text(response.unwrap()).await.ends_with(&format!("\n\n{n}")));
+            let told = text(response.unwrap()).await;
+            assert!(told.ends_with(&format!("\n\n{n}")), "{told}");
         });
     }
     while let Some(done) = asking.join_next().await {

@@ -130,3 +130,31 @@ async fn many_slow_clients_hold_nobody_up() {
         .await;
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_connection_without_a_request_is_closed_and_one_with_one_is_not() {
+    let waits = Router::new().fallback(|| async {
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        "late"
+    });
+    let host = Host::serve(waits).await;
+    let (control, gateway) = before_with(&[host.address], |it| {
+        it.limits.client_idle = Duration::from_millis(200);
+    })
+    .await;
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    // Ends only because the gateway closes it.
+    let reading = stream.read_to_string(&mut answer);
+    tokio::time::timeout(Duration::from_secs(10), reading)
+        .await
+        .expect("closed within time")
+        .unwrap();
+    assert!(answer.ends_with("late"), "{answer}");
+    gateway.stop().await;
+    assert_eq!((control.total().requests, control.total().failed), (1, 0));
+}

@@ -5,6 +5,7 @@
 //!
 //! Invariant: it measures and says; what missed is said too, and nothing here is asserted by a clock.
 
+mod memory;
 mod overload;
 mod peers;
 mod process;
@@ -35,6 +36,8 @@ enum Part {
     H2,
     /// More than hosts can answer, and hosts that hang
     Overload,
+    /// Resident memory during ten times what can be answered
+    Memory,
 }
 
 /// `cargo xtask bench gateway`
@@ -68,12 +71,18 @@ pub struct Options {
     /// Runs of each table of the overload
     #[arg(long, default_value_t = 1)]
     repeats: usize,
+    /// How long memory is looked at; ten are what is promised for
+    #[arg(long, default_value_t = 1.0)]
+    minutes: f64,
     /// Also write everything to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Measure this program instead of building one
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
+    /// Take this host and these clients instead of building them
+    #[arg(long, value_name = "FILE")]
+    tools: Option<PathBuf>,
 }
 
 /// Measures what is asked for and prints tables.
@@ -156,7 +165,7 @@ fn run(part: Part, kit: &mut Kit, options: &Options) -> Result<(&'static str, Va
                 [] => Table::value_variants(),
                 some => some,
             };
-            let (hosts, rounds, tools) = (options.hosts, options.repeats, tools()?);
+            let (hosts, rounds, tools) = (options.hosts, options.repeats, tools(options)?);
             let plan = overload::Plan {
                 peers: &peers,
                 tables,
@@ -165,6 +174,12 @@ fn run(part: Part, kit: &mut Kit, options: &Options) -> Result<(&'static str, Va
                 tools,
             };
             ("overload", json!(overload(kit, &plan)?))
+        }
+        Part::Memory => {
+            let peers = chosen(kit, options, &["nginx", "haproxy", "envoy", "ours"])?;
+            let rows = memory::memory(kit, &peers, &tools(options)?, options.minutes)?;
+            report::memory(&rows)?;
+            ("memory", json!(rows))
         }
     })
 }
@@ -208,7 +223,10 @@ fn build(target: &std::path::Path) -> Result<PathBuf> {
 }
 
 /// The host and the clients of the overload.
-fn tools() -> Result<PathBuf> {
+fn tools(options: &Options) -> Result<PathBuf> {
+    if let Some(tools) = &options.tools {
+        return Ok(tools.clone());
+    }
     let output = cargo()
         .args([
             "build",

@@ -7,8 +7,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -26,6 +28,10 @@ const CALM_MS: u64 = 5_000;
 /// A step is looked at so much later: what waits at it is served or refused by then.
 const SETTLE_MS: u64 = 1_000;
 const HANG_MS: u64 = 10_000;
+/// A host that ends is gone for so long.
+const DOWN_MS: u64 = 2_000;
+/// Fewer couldn't do without one of them.
+const HOSTS_TO_RESTART: usize = 3;
 /// After a hang losses are counted for so long.
 const AFTER_MS: u64 = 5_000;
 
@@ -44,6 +50,8 @@ pub(super) enum Table {
     E,
     /// Mixed times
     Mixed,
+    /// One of three hosts ends and is started anew
+    Restart,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -58,6 +66,8 @@ enum Shape {
         retries: bool,
     },
     Aggressor,
+    /// The last host ends, and another one is started in its place.
+    Restart,
 }
 
 struct Scenario {
@@ -151,6 +161,7 @@ fn scenarios(table: Table) -> Vec<Scenario> {
             of("mixed, 0.7x", "mixed", Shape::Calm),
             of("mixed, 2x", "mixed", Shape::Step(2.0)),
         ],
+        Table::Restart => vec![of("restart", "fixed", Shape::Restart)],
     }
 }
 
@@ -164,7 +175,7 @@ pub(super) fn overload(kit: &Kit, plan: &Plan<'_>) -> Result<Vec<Outcome>> {
             for round in 0..plan.rounds {
                 let records = scenario.run(kit, plan, name, *peer, round)?;
                 late += records.late;
-                runs.push(scenario.figures(&records, plan.hosts));
+                runs.push(scenario.figures(&records, scenario.hosts(plan)));
             }
             let figures = runs.first().into_iter().flatten().map(|(what, _, bound)| {
                 let same = runs.iter().flatten().filter(|it| it.0 == *what);
@@ -189,6 +200,13 @@ pub(super) fn overload(kit: &Kit, plan: &Plan<'_>) -> Result<Vec<Outcome>> {
 }
 
 impl Scenario {
+    fn hosts(&self, plan: &Plan<'_>) -> usize {
+        match self.shape {
+            Shape::Restart => plan.hosts.max(HOSTS_TO_RESTART),
+            Shape::Step(_) | Shape::Calm | Shape::Hang { .. } | Shape::Aggressor => plan.hosts,
+        }
+    }
+
     /// Milliseconds with so many times what lives.
     fn phases(&self) -> Vec<(u64, f64)> {
         match self.shape {
@@ -196,6 +214,8 @@ impl Scenario {
             Shape::Calm => vec![(20_000, 0.7)],
             Shape::Hang { .. } => vec![(CALM_MS + HANG_MS + AFTER_MS, 0.7)],
             Shape::Aggressor => vec![(9_000, 0.3)],
+            // Two hosts can do it.
+            Shape::Restart => vec![(CALM_MS + DOWN_MS + AFTER_MS, 0.5)],
         }
     }
 
@@ -207,6 +227,7 @@ impl Scenario {
             Shape::Calm => (CALM_MS, end),
             Shape::Hang { .. } => (CALM_MS + SETTLE_MS, CALM_MS + HANG_MS),
             Shape::Aggressor => (2 * SETTLE_MS, end),
+            Shape::Restart => (CALM_MS, end),
         }
     }
 
@@ -218,38 +239,53 @@ impl Scenario {
         peer: Peer,
         round: usize,
     ) -> Result<Records> {
+        let count = self.hosts(plan);
         let mut hosts = Vec::new();
-        for number in 0..plan.hosts {
-            let seed = round * plan.hosts + number + 1;
-            hosts.push(self.host(kit, plan, peer, seed)?);
+        for number in 0..count {
+            let seed = round * count + number + 1;
+            hosts.push(self.host(kit, plan, peer, seed, free()?)?);
         }
         let backends: Vec<SocketAddr> = hosts.iter().map(|it| it.1).collect();
         let setting = Setting {
             backends: &backends,
-            cores: MEASURED,
+            cores: MEASURED.prompt(),
             tls: None,
         };
         let (_gateway, to) = peer.start(name, kit, &setting)?;
-        let mut load = pinned(OTHERS, &plan.tools);
-        load.args([
-            "load",
-            "--to",
-            &to.to_string(),
-            "--seed",
-            &(round + 1).to_string(),
-        ]);
-        for backend in &backends {
-            load.args(["--host", &backend.to_string()]);
+        let mut load = self.load(plan, &backends, to, round);
+        let said = std::thread::scope(|scope| {
+            let loading = scope.spawn(|| finish(&mut load));
+            if self.shape == Shape::Restart {
+                std::thread::sleep(Duration::from_millis(CALM_MS));
+                if let Some((process, listens)) = hosts.pop() {
+                    drop(process);
+                    std::thread::sleep(Duration::from_millis(DOWN_MS));
+                    hosts.push(self.host(kit, plan, peer, count, listens)?);
+                }
+            }
+            loading
+                .join()
+                .map_err(|_| anyhow!("the load tool's thread panicked"))?
+        })?;
+        Records::parse(&said)
+    }
+
+    /// The clients of one run.
+    fn load(&self, plan: &Plan<'_>, hosts: &[SocketAddr], to: SocketAddr, round: usize) -> Command {
+        let mut load = pinned(OTHERS.prompt(), &plan.tools);
+        load.args(["load", "--to", &to.to_string()]);
+        load.args(["--seed", &(round + 1).to_string()]);
+        for host in hosts {
+            load.args(["--host", &host.to_string()]);
         }
-        let rate = NOMINAL_PER_S * plan.hosts as f64;
+        let rate = NOMINAL_PER_S * hosts.len() as f64;
         for (ms, factor) in self.phases() {
             load.args(["--phase", &format!("{ms}:{}", factor * rate)]);
         }
         let (from, to) = self.window();
-        // Not at the very end: the tool ends when its last request does.
         let mut orders = vec![(from, "counts".to_owned()), (to, "counts".to_owned())];
         match self.shape {
-            Shape::Step(_) | Shape::Calm => {}
+            Shape::Step(_) | Shape::Calm | Shape::Restart => {}
             Shape::Aggressor => {
                 load.args(["--aggressor", &(10.0 * rate).to_string()]);
             }
@@ -262,7 +298,7 @@ impl Scenario {
         for (ms, order) in orders {
             load.args(["--at", &format!("{ms}:/-/{order}")]);
         }
-        Records::parse(&finish(&mut load)?)
+        load
     }
 
     fn host(
@@ -271,9 +307,9 @@ impl Scenario {
         plan: &Plan<'_>,
         peer: Peer,
         seed: usize,
+        listens: SocketAddr,
     ) -> Result<(Process, SocketAddr)> {
-        let listens = free()?;
-        let mut command = pinned(OTHERS, &plan.tools);
+        let mut command = pinned(OTHERS.prompt(), &plan.tools);
         command.args([
             "slots",
             "--listen",
@@ -327,6 +363,7 @@ impl Scenario {
                     ("p99 served, ms", p99, None),
                 ]
             }
+            Shape::Restart => restart(run, window),
             Shape::Aggressor => vec![
                 (
                     "others served",
@@ -364,4 +401,17 @@ impl Scenario {
             }
         }
     }
+}
+
+/// What a host's end and its start cost.
+fn restart(run: &Records, window: Window) -> Vec<(&'static str, f64, Option<Bound>)> {
+    let back = CALM_MS + DOWN_MS;
+    let (all, _) = run.lost(window);
+    let (_, down_ms) = run.lost((CALM_MS, back));
+    let (_, again_ms) = run.lost((back, window.1));
+    vec![
+        ("lost", all as f64, None),
+        ("last lost after its end, ms", down_ms, None),
+        ("last lost after its start, ms", again_ms, None),
+    ]
 }

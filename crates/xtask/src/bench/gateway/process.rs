@@ -8,6 +8,7 @@ use std::fs::File;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -21,16 +22,54 @@ const TICKS_PER_S: u64 = 100;
 const NICENESS: &str = "-10";
 
 /// What is measured has the first core, everything else the second.
-pub(super) const MEASURED: &str = "0";
-pub(super) const OTHERS: &str = "1";
-pub(super) const BOTH: &str = "0,1";
+pub(super) const MEASURED: Cores = Cores {
+    list: "0",
+    prompt: false,
+};
+pub(super) const OTHERS: Cores = Cores {
+    list: "1",
+    prompt: false,
+};
+pub(super) const BOTH: Cores = Cores {
+    list: "0,1",
+    prompt: false,
+};
 
-/// A command on the cores of `cores` that ends with this program.
-pub(super) fn pinned(cores: &str, program: impl AsRef<OsStr>) -> Command {
+/// Where a process runs, and how it is scheduled there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cores {
+    list: &'static str,
+    prompt: bool,
+}
+
+impl Cores {
+    /// At once, whoever else has work: for what uses little time and is judged by milliseconds.
+    /// Saturating runs would leave nothing to the rest of the machine.
+    pub(super) const fn prompt(self) -> Cores {
+        Cores {
+            prompt: true,
+            ..self
+        }
+    }
+}
+
+/// How to be scheduled at once, if that is allowed here.
+fn real_time() -> Option<&'static [&'static str]> {
+    const WORDS: &[&str] = &["chrt", "--rr", "10"];
+    static ALLOWED: OnceLock<bool> = OnceLock::new();
+    let allowed = ALLOWED
+        .get_or_init(|| finish(Command::new(WORDS[0]).args(&WORDS[1..]).arg("true")).is_ok());
+    allowed.then_some(WORDS)
+}
+
+/// A command on some cores that ends with this program.
+pub(super) fn pinned(cores: Cores, program: impl AsRef<OsStr>) -> Command {
+    let scheduled = real_time().filter(|_| cores.prompt);
     let mut command = Command::new("setpriv");
     command
-        .args(["--pdeathsig", "KILL", "nice", "-n", NICENESS])
-        .args(["taskset", "-c", cores])
+        .args(["--pdeathsig", "KILL"])
+        .args(scheduled.unwrap_or(&["nice", "-n", NICENESS]))
+        .args(["taskset", "-c", cores.list])
         .arg(program)
         .stdin(Stdio::null());
     command

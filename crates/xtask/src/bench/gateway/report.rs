@@ -5,6 +5,7 @@ use std::io::Write;
 use anyhow::Result;
 use serde_json::Value;
 
+use super::memory::Memory;
 use super::overload::{Bound, Outcome};
 use super::stats::Spread;
 use super::throughput::Row;
@@ -137,6 +138,25 @@ pub(super) fn outcome(outcome: &Outcome) -> Result<()> {
             out,
             "    {} requests left late: the machine was short of time",
             outcome.late
+        )?;
+    }
+    Ok(())
+}
+
+/// Resident memory over a long overload.
+pub(super) fn memory(rows: &[Memory]) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "\nMemory in an overload of 10x, MiB: start, middle, end"
+    )?;
+    for row in rows {
+        let [start, middle, end] = [row.start_kib, row.middle_kib, row.end_kib].map(|it| it / 1024);
+        let name = &row.gateway;
+        writeln!(
+            out,
+            "{name:<18} {start:>6} {middle:>6} {end:>6}   in {} min",
+            row.minutes
         )?;
     }
     Ok(())

@@ -143,7 +143,7 @@ fn nothing_to_undo(slot: &Slot, revert: &Revert) -> bool {
     let order = slot.dispatch.as_ref().map(|dispatch| &dispatch.order);
     let in_use = order.is_some_and(|order| {
         order.generation == revert.order.generation
-            && order.kind == OrderKind::Forward
+            && matches!(order.kind, OrderKind::Forward | OrderKind::Restart)
             && order.digest == slot.subject()
     });
     slot.fence == revert.order.generation && !in_use

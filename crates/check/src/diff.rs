@@ -317,6 +317,12 @@ fn stage_change(from: &StagePlan, to: &StagePlan) -> String {
             ("parallel", stage.parallel.to_string()),
             ("confirm_within", stage.confirm_within_ms.to_string()),
             (
+                "floor",
+                stage
+                    .floor_permille
+                    .map_or_else(|| "usual".to_owned(), |floor| floor.to_string()),
+            ),
+            (
                 "judge.tolerated_increase",
                 permille(judge.tolerated_increase_permille),
             ),

@@ -199,6 +199,8 @@ fn mistakes_of_form_fail_both() {
         "plan.production.failure_budget = \"1\"",
         "plan.production.parallel = 0",
         "plan.production.confirm_within = \"0s\"",
+        "plan.production.floor = 75",
+        "plan.production.floor = \"101%\"",
         "plan.production.pause = \"1s\"",
         "plan.production.judge = \"strict\"",
         "plan.production.judge.tolerated_increase = 0.2",

@@ -415,6 +415,11 @@ impl World {
         )
     }
 
+    /// Where the gateway tells operators how it is.
+    pub fn admin_url(&self) -> String {
+        format!("http://{}", self.admin)
+    }
+
     /// What customers ask for.
     pub fn url(&self) -> String {
         format!("http://{}/v1/orders", self.gateway)

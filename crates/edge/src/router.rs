@@ -72,6 +72,8 @@ pub struct Router {
     lanes: Vec<Lane>,
     backends: Vec<Target>,
     classes: Arc<Classes>,
+    /// Tenants from this bucket on are let in.
+    open_from: u16,
 }
 
 /// A pool: its part of the scale and its slice of the backends.
@@ -128,7 +130,14 @@ impl Router {
             lanes,
             backends,
             classes,
+            open_from: BUCKETS - width(routes.open_permille),
         }
+    }
+
+    /// Whether a tenant is let in while the service comes back by parts. Those who are on the
+    /// settled bundle come first: their buckets are at the end of the scale.
+    pub fn lets_in(&self, tenant: &str) -> bool {
+        self.open_from == 0 || Bucket::of(&self.service, tenant).get() >= self.open_from
     }
 
     /// All backends, with the bundle that each is counted under.

@@ -1,13 +1,16 @@
 //! From an input to events, or to a refusal.
 
+mod capacity;
 pub(crate) mod fleet;
 mod gates;
 mod hosts;
 mod looks;
 mod people;
+mod restart;
 pub(crate) mod rollback;
 mod sign;
 pub(crate) mod tick;
+mod traffic;
 mod verdicts;
 
 use std::collections::BTreeMap;
@@ -15,15 +18,17 @@ use std::collections::BTreeMap;
 use model::refusal::Code;
 use model::{
     Actor, Bundle, Checked, Digest, Envelope, EnvelopeSignature, Event, Gate, Generation, HostName,
-    Refusal, ReleaseId, Report, Role, Scope, ServiceName, Statement, TaskResult, Timestamp,
-    TokenId, Topology,
+    Permille, Refusal, ReleaseId, Report, Role, Scope, ServiceName, Statement, TaskResult,
+    Timestamp, TokenId, Topology,
 };
 
 use crate::{State, Watch};
 
 pub use people::well_formed;
+pub use restart::{Wanted, restart_waits};
 pub use rollback::exposure;
 pub use tick::{outstanding, waiting};
+pub use traffic::ramp_waits;
 
 /// Longest message, reason or name that a person may give, in bytes.
 pub const WORDS_BYTES_MAX: usize = 4096;
@@ -159,6 +164,46 @@ pub enum Input {
     ConfirmBreakGlass { by: Actor, id: u64 },
     /// Somebody looked at it afterwards.
     ReviewBreakGlass { by: Actor, id: u64, words: String },
+    /// Somebody wants hosts restarted.
+    Restart { by: Actor, wanted: Wanted },
+    /// Somebody wants no more of them restarted.
+    StopRestart {
+        by: Actor,
+        service: ServiceName,
+        reason: String,
+    },
+    /// Somebody takes a host out of the routes.
+    Drain {
+        by: Actor,
+        service: ServiceName,
+        host: HostName,
+        reason: String,
+        /// Also when too few are left.
+        force: bool,
+    },
+    /// Somebody lets it in again.
+    Undrain {
+        by: Actor,
+        service: ServiceName,
+        host: HostName,
+        reason: String,
+    },
+    /// Somebody takes all requests from a bundle that is on its way.
+    Shift {
+        by: Actor,
+        service: ServiceName,
+        digest: Digest,
+        reason: String,
+    },
+    /// Somebody says how many tenants are let in.
+    Ramp {
+        by: Actor,
+        service: ServiceName,
+        open: Permille,
+        /// It stays so.
+        hold: bool,
+        reason: String,
+    },
     /// Time passed, or the watch changed.
     Tick,
 }
@@ -192,24 +237,7 @@ pub fn decide(
             }])
         }
         Input::RevokeToken { by, token } => people::revoke(state, by, token),
-        Input::IssueJoin {
-            by,
-            token,
-            host,
-            hash,
-            expires_at,
-        } => {
-            if state.topology.host(&host).is_none() {
-                return Err(unknown_host(&host));
-            }
-            Ok(vec![Event::JoinTokenIssued {
-                by,
-                token,
-                host,
-                hash,
-                expires_at,
-            }])
-        }
+        Input::IssueJoin { .. } => issue_join(state, input),
         Input::Enrol {
             host,
             join,
@@ -304,7 +332,80 @@ pub fn decide(
         Input::ReviewBreakGlass { by, id, words } => {
             gates::review_break_glass(state, by, id, words)
         }
+        Input::Restart { .. }
+        | Input::StopRestart { .. }
+        | Input::Drain { .. }
+        | Input::Undrain { .. }
+        | Input::Shift { .. }
+        | Input::Ramp { .. } => about_traffic(state, watch, input, now),
         Input::Tick => Ok(tick::tick(state, watch, now)),
+    }
+}
+
+fn issue_join(state: &State, input: Input) -> Result<Vec<Event>, Refusal> {
+    let Input::IssueJoin {
+        by,
+        token,
+        host,
+        hash,
+        expires_at,
+    } = input
+    else {
+        return Ok(Vec::new());
+    };
+    if state.topology.host(&host).is_none() {
+        return Err(unknown_host(&host));
+    }
+    Ok(vec![Event::JoinTokenIssued {
+        by,
+        token,
+        host,
+        hash,
+        expires_at,
+    }])
+}
+
+fn about_traffic(
+    state: &State,
+    watch: &Watch,
+    input: Input,
+    now: Timestamp,
+) -> Result<Vec<Event>, Refusal> {
+    match input {
+        Input::Restart { by, wanted } => restart::start(state, watch, by, wanted, now),
+        Input::StopRestart {
+            by,
+            service,
+            reason,
+        } => restart::stop(state, by, &service, reason),
+        Input::Drain {
+            by,
+            service,
+            host,
+            reason,
+            force,
+        } => traffic::drain(state, watch, by, (service, host), reason, force, now),
+        Input::Undrain {
+            by,
+            service,
+            host,
+            reason,
+        } => traffic::undrain(state, by, (service, host), reason),
+        Input::Shift {
+            by,
+            service,
+            digest,
+            reason,
+        } => traffic::shift(state, by, service, digest, reason),
+        Input::Ramp {
+            by,
+            service,
+            open,
+            hold,
+            reason,
+        } => traffic::ramp(state, by, service, open, hold, reason),
+        // The others are the caller's.
+        _ => Ok(Vec::new()),
     }
 }
 

@@ -4,20 +4,22 @@
 //! after a crash the shell asks again and tells again; receivers drop what
 //! they know by its generation or version.
 
+mod routes;
+
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::order::{Dispatch, Revert};
 use model::{
-    Backend, Digest, Envelope, Environment, EnvironmentName, HostName, Millis, Order, OrderKind,
-    Permille, Pool, ReleaseId, ServiceName, ServiceRoutes, Statement, Task, TaskKind, Timestamp,
+    Digest, Envelope, Environment, EnvironmentName, HostName, Millis, Order, OrderKind, ReleaseId,
+    ServiceName, ServiceRoutes, Statement, Task, TaskKind, Timestamp,
 };
 use release::gates::Probing;
 use release::{Release, Status};
 
-use crate::decide::tick::active_of;
-use crate::state::Slot;
-use crate::{SlotStatus, State, gates};
+use crate::{State, gates};
+
+pub(crate) use routes::{canary, is_routed};
 
 /// A host asks this many others whether the control plane is gone for them too.
 const PEERS: usize = 3;
@@ -67,7 +69,7 @@ pub fn routes_due(state: &State) -> impl Iterator<Item = Effect> {
         .iter()
         .map(|environment| Effect::Routes {
             environment: environment.name.clone(),
-            services: routes(state, environment),
+            services: routes::routes(state, environment),
         })
 }
 
@@ -102,7 +104,8 @@ pub fn reverts(state: &State, host: &HostName) -> Vec<Revert> {
         .flat_map(|host| host.slots.values())
         .filter_map(|slot| {
             let forward = slot.order.as_ref()?;
-            if forward.kind != OrderKind::Forward {
+            // A restart takes the place of the order that put the bundle there, with its way back.
+            if forward.kind == OrderKind::Rollback {
                 return None;
             }
             let order = Order {
@@ -251,13 +254,14 @@ fn load(state: &State, release: &Release, host: &HostName) -> Option<TaskKind> {
     under_way.then_some(TaskKind::Load { plan })
 }
 
-/// When to tick although nothing happened; `None` while no release is active.
+/// When to tick although nothing happened; `None` while nothing is under way.
 pub fn wake_at(state: &State, now: Timestamp) -> Option<Timestamp> {
     let active = state
         .services
         .values()
         .any(|service| service.active.is_some());
-    active.then(|| TICK_EVERY.after(now))
+    let under_way = active || state.restarts().next().is_some() || !state.traffic.ramps.is_empty();
+    under_way.then(|| TICK_EVERY.after(now))
 }
 
 /// What one host should have been told.
@@ -313,156 +317,4 @@ fn peers(state: &State, host: &HostName, release: ReleaseId) -> BTreeMap<HostNam
     chosen
         .map(|(name, other)| (name.clone(), other.peer_address.clone()))
         .collect()
-}
-
-fn routes(state: &State, environment: &Environment) -> BTreeMap<ServiceName, ServiceRoutes> {
-    let services = state.topology.services.iter();
-    services
-        .map(|(service, spec)| {
-            let pools = pools(state, environment, service);
-            (
-                service.clone(),
-                ServiceRoutes {
-                    tenant_header: spec.tenant_header.clone(),
-                    endpoints: spec.endpoints.clone(),
-                    serving: spec.serving.clone(),
-                    pools,
-                },
-            )
-        })
-        .collect()
-}
-
-/// How one slot takes part in routing.
-struct Part {
-    label: Digest,
-    backend: Backend,
-    /// Not while it is being changed, or runs what is being left.
-    serves: bool,
-}
-
-fn pools(state: &State, environment: &Environment, service: &ServiceName) -> Vec<Pool> {
-    let parts: Vec<Part> = environment
-        .hosts
-        .iter()
-        .filter_map(|host| {
-            let address = host.services.get(service)?;
-            let slot = state.slot(&host.name, service)?;
-            let backend = Backend {
-                host: host.name.clone(),
-                address: address.clone(),
-            };
-            let (label, serves) = label(state, slot);
-            Some(Part {
-                label,
-                backend,
-                serves,
-            })
-        })
-        .collect();
-    // With every host in change or on the bundle that is being left, a bad answer is better than none.
-    let nobody = !parts.iter().any(|part| part.serves);
-    let mut pools: BTreeMap<Digest, Vec<Backend>> = BTreeMap::new();
-    for part in parts.into_iter().filter(|part| part.serves || nobody) {
-        pools.entry(part.label).or_default().push(part.backend);
-    }
-    let canary = canary(state, &environment.name, service);
-    let total: usize = pools.values().map(Vec::len).sum();
-    let (newer, settled): (Vec<_>, Vec<_>) = pools
-        .into_iter()
-        .partition(|(digest, _)| canary.is_some_and(|(c, _)| c == *digest));
-    let canary_share = match canary {
-        Some(_) if newer.is_empty() => Permille::NONE,
-        Some(_) if settled.is_empty() => Permille::ALL,
-        Some((_, share)) => share,
-        None => Permille::NONE,
-    };
-    let settled_hosts = total
-        - newer
-            .iter()
-            .map(|(_, backends)| backends.len())
-            .sum::<usize>();
-    let mut left = 1000 - canary_share.get();
-    let mut hosts_left = settled_hosts;
-    let mut split: Vec<Pool> = Vec::new();
-    for (digest, backends) in settled {
-        // The last pool takes what rounding left over.
-        let share = u64::from(left) * backends.len() as u64 / hosts_left.max(1) as u64;
-        let share = u16::try_from(share).unwrap_or(left).min(left);
-        hosts_left -= backends.len();
-        left -= share;
-        let share_permille = Permille::new(share).unwrap_or(Permille::NONE);
-        split.push(Pool {
-            digest,
-            share_permille,
-            backends,
-        });
-    }
-    split.extend(newer.into_iter().map(|(digest, backends)| Pool {
-        digest,
-        share_permille: canary_share,
-        backends,
-    }));
-    split
-}
-
-/// Under which bundle a slot's requests count, and whether it should get any.
-fn label(state: &State, slot: &Slot) -> (Digest, bool) {
-    let Some(order) = &slot.order else {
-        return (slot.running, true);
-    };
-    match (&slot.status, order.kind) {
-        (SlotStatus::Confirmed { .. } | SlotStatus::Idle, _) => (slot.running, true),
-        (SlotStatus::Failed { .. }, OrderKind::Forward) => (slot.running, true),
-        (SlotStatus::Ordered { .. } | SlotStatus::Holding { .. }, OrderKind::Forward) => {
-            (order.digest, false)
-        }
-        (SlotStatus::RevertFailing { .. }, _) => (slot.running, false),
-        (SlotStatus::Failed { .. }, OrderKind::Rollback) => {
-            let left = left(state, slot);
-            (slot.running, left != Some(slot.running))
-        }
-        (SlotStatus::Ordered { .. } | SlotStatus::Holding { .. }, OrderKind::Rollback) => {
-            // Until it confirms, what it runs is what it was told before: the bundle being left.
-            (left(state, slot).unwrap_or(slot.running), false)
-        }
-    }
-}
-
-/// The bundle that the slot's newest order leads away from, while it does.
-fn left(state: &State, slot: &Slot) -> Option<Digest> {
-    let release = active_of(state, slot).and_then(|id| state.releases.get(&id))?;
-    Some(release.digest)
-}
-
-/// The bundle on its way here, and its share of traffic once it has hosts.
-pub(crate) fn canary(
-    state: &State,
-    environment: &EnvironmentName,
-    service: &ServiceName,
-) -> Option<(Digest, Permille)> {
-    let release = state.releases.get(&state.services.get(service)?.active?)?;
-    match &release.status {
-        Status::Rolling { .. } => {
-            let stage = release
-                .stages
-                .iter()
-                .find(|stage| stage.environment == *environment)?;
-            let through = if stage.baking_since.is_some() {
-                stage.begun
-            } else {
-                stage.begun.saturating_sub(1)
-            };
-            let share = match through
-                .checked_sub(1)
-                .and_then(|wave| stage.waves.get(wave))
-            {
-                Some(wave) => wave.traffic_permille,
-                None => Permille::NONE,
-            };
-            Some((release.digest, share))
-        }
-        Status::RollingBack(_) => Some((release.digest, Permille::NONE)),
-        Status::Good | Status::RolledBack(_) => None,
-    }
 }

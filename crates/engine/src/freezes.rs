@@ -84,7 +84,7 @@ fn conditions(state: &State, watch: &Watch, now: Timestamp) -> Vec<FreezeNow> {
             watch.budget_spent(&last.name, service, budget, now)
         };
         let reason = match lost {
-            Some(host) => Some(format!("{} can't find its way back", host.name)),
+            Some(host) => Some(format!("{} does not come back", host.name)),
             None => spent(),
         };
         list.extend(reason.map(|reason| FreezeNow {

@@ -5,6 +5,7 @@
 
 mod fold;
 mod gates;
+mod traffic;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,7 @@ use release::Release;
 use serde::{Deserialize, Serialize};
 
 pub use fold::evolve;
+pub use traffic::{Drain, Ramp, Restart, RestartEnd, Traffic};
 
 /// Ended releases that are remembered; the journal has them all.
 const RELEASES_KEPT_MAX: usize = 200;
@@ -24,7 +26,7 @@ const HOMES_KEPT_MAX: usize = 10;
 /// Break-glasses that are remembered, beside those that wait for a review.
 const GLASSES_KEPT_MAX: usize = 100;
 /// The format of [`State`] in snapshots; grows when its meaning changes.
-pub const STATE_FORMAT: u32 = 3;
+pub const STATE_FORMAT: u32 = 4;
 
 /// Everything that the control plane knows for certain.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -51,6 +53,9 @@ pub struct State {
     pub attestations: BTreeMap<Digest, Envelope>,
     /// By number.
     pub break_glasses: BTreeMap<u64, BreakGlass>,
+    /// Restarts and ramps.
+    #[serde(default)]
+    pub traffic: Traffic,
 }
 
 /// A way past gates in an emergency.
@@ -161,6 +166,9 @@ pub struct Slot {
     pub running: Digest,
     /// Why its health fails, by its own report.
     pub unhealthy: Option<String>,
+    /// It gets no new requests.
+    #[serde(default)]
+    pub drain: Option<Drain>,
 }
 
 /// What became of a slot's newest order.
@@ -208,6 +216,7 @@ impl Slot {
             status: SlotStatus::Idle,
             running: digest,
             unhealthy: None,
+            drain: None,
         }
     }
 

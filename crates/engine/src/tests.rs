@@ -7,4 +7,5 @@ mod laws;
 mod moved;
 mod policy;
 mod stories;
+mod traffic;
 mod world;

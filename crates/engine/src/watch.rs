@@ -15,6 +15,7 @@ use model::{
 
 use beats::Seen;
 use budget::Recent;
+use edges::Edges;
 use sources::{Runs, Sources};
 use ticks::Books;
 
@@ -22,6 +23,7 @@ mod beats;
 mod book;
 mod budget;
 mod comparison;
+mod edges;
 mod lineup;
 mod roster;
 mod second;
@@ -33,6 +35,7 @@ mod words;
 
 pub use beats::Beat;
 pub use book::share;
+pub use edges::{EdgeView, GATEWAY_GONE};
 pub use ticks::{Judged, TickTotals, TicksTaken};
 
 /// A host unheard of for this long gets no orders, and a wave with it is not judged.
@@ -59,6 +62,8 @@ pub struct Watch {
     totals: BTreeMap<(EnvironmentName, ServiceName), BTreeMap<Digest, Total>>,
     /// Minute by minute, for error budgets.
     recent: BTreeMap<(EnvironmentName, ServiceName), Recent>,
+    /// Gateways, and what they say of their routes.
+    edges: Edges,
     /// Who sends seconds.
     sources: Sources,
     /// Second by second, for the judge.
@@ -122,6 +127,7 @@ impl Watch {
             gateways: BTreeMap::new(),
             totals: BTreeMap::new(),
             recent: BTreeMap::new(),
+            edges: Edges::default(),
             sources: Sources::default(),
             books: Books::new(),
             opened: None,

@@ -27,6 +27,8 @@ pub(crate) enum Reason {
     Overloaded,
     /// The hosts that should answer don't answer anybody.
     Stalled,
+    /// The tenant is not let in yet.
+    Ramping,
     /// This process is out of file descriptors or ports.
     OwnResources,
     /// The request's body broke off or was malformed.
@@ -54,6 +56,7 @@ impl Reason {
             Reason::NoHost => "no_host",
             Reason::Overloaded => "overloaded",
             Reason::Stalled => "stalled",
+            Reason::Ramping => "ramping",
             Reason::OwnResources => "gateway_resources",
             Reason::Malformed(Flaw::HeadBytes | Flaw::HeadLines) => "head_too_large",
             Reason::NotSupported => "not_supported",
@@ -80,6 +83,7 @@ impl Reason {
             | Reason::NoHost
             | Reason::Overloaded
             | Reason::Stalled
+            | Reason::Ramping
             | Reason::OwnResources => StatusCode::SERVICE_UNAVAILABLE,
             Reason::Malformed(Flaw::HeadBytes | Flaw::HeadLines) => {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
@@ -106,6 +110,10 @@ impl Reason {
             ),
             Reason::Stalled => (
                 "the hosts that should answer have stopped answering",
+                "Try again after the time that Retry-After says.",
+            ),
+            Reason::Ramping => (
+                "the service comes back by a part of its customers at a time",
                 "Try again after the time that Retry-After says.",
             ),
             Reason::OwnResources => (

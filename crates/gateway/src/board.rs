@@ -10,7 +10,7 @@
 //! on the same connection sees the newest.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,11 +20,14 @@ use edge::Router;
 use edge::admission::{BackendKey, BackendSpec, PoolKey, limit_for_workers};
 use http::HeaderName;
 use model::serving::Protocol;
-use model::{Backend, Digest, RouteTable, ServiceName, ServiceRoutes, Workers};
+use model::{
+    Applied, Backend, Digest, Drained, InFlight, RouteTable, ServiceName, ServiceRoutes, Workers,
+};
 use tokio::sync::watch;
 
 use crate::config::Concurrency;
 use crate::desk::Desk;
+use crate::drains::Leaving;
 use crate::upstream::{Secure, Upstream};
 
 /// One service's route, ready for requests.
@@ -44,6 +47,8 @@ pub(crate) struct Route {
     workers: Vec<AtomicU32>,
     by_key: BTreeMap<BackendKey, usize>,
     routes: ServiceRoutes,
+    /// Drained hosts, and what they still work on.
+    leaving: Vec<Leaving>,
 }
 
 impl Route {
@@ -86,8 +91,11 @@ impl Route {
         let concurrency = in_force(routes.serving.workers, concurrency);
         let specs = router.backends().map(|it| spec(it, concurrency));
         let specs: Vec<BackendSpec> = specs.collect();
+        let leaving = routes.drained.iter();
+        let leaving = leaving.map(|it| leave(it, before)).collect();
         Route {
             workers: specs.iter().map(|_| AtomicU32::default()).collect(),
+            leaving,
             by_key: (0..).zip(&specs).map(|(at, spec)| (spec.key, at)).collect(),
             specs,
             router,
@@ -137,6 +145,31 @@ fn in_force(said: Option<Workers>, own: Concurrency) -> Concurrency {
 
 fn deadline(routes: &ServiceRoutes) -> Option<Duration> {
     routes.serving.deadline_ms.map(|it| it.duration())
+}
+
+/// What `before` knows of a host that is drained in the next table.
+fn leave(told: &Drained, before: Option<&Route>) -> Leaving {
+    let mut leaving = Leaving {
+        told: told.clone(),
+        keys: BTreeSet::new(),
+        upstreams: Vec::new(),
+    };
+    let Some(before) = before else {
+        return leaving;
+    };
+    if let Some(known) = before.leaving.iter().find(|it| it.told == *told) {
+        leaving = known.clone();
+    }
+    for (at, (backend, _)) in before.router.backends().enumerate() {
+        if backend.address == told.address {
+            leaving.keys.insert(before.specs[at].key);
+            let upstream = &before.upstreams[at];
+            if !leaving.upstreams.iter().any(|it| Arc::ptr_eq(it, upstream)) {
+                leaving.upstreams.push(upstream.clone());
+            }
+        }
+    }
+    leaving
 }
 
 /// How admission calls the pool of a bundle.
@@ -321,6 +354,25 @@ impl Boards {
             table: Arc::new(table),
             saved,
         }));
+    }
+
+    /// What the control plane should know of the table in force.
+    pub(crate) fn applied(&self) -> Option<Applied> {
+        let version = self.in_force.borrow().as_ref()?.table.version;
+        let mut drained = Vec::new();
+        for (service, board) in &self.boards {
+            let Some(route) = board.route().filter(|it| !it.leaving.is_empty()) else {
+                continue;
+            };
+            let (desk, _) = board.desk.view();
+            drained.extend(route.leaving.iter().map(|leaving| InFlight {
+                service: service.clone(),
+                host: leaving.told.host.clone(),
+                since: leaving.told.since,
+                requests: leaving.in_flight(&desk),
+            }));
+        }
+        Some(Applied { version, drained })
     }
 
     /// By service.

@@ -18,6 +18,7 @@ mod body;
 mod check;
 mod config;
 mod desk;
+mod drains;
 mod exchange;
 mod follow;
 mod framing;
@@ -174,7 +175,12 @@ impl Parts {
         let ledger = Arc::new(Ledger::new());
         Ok(Parts {
             front: Arc::new(proxy::Front::new(config, ledger.clone())),
-            poster: Arc::new(post::Poster::new(config, client.clone(), ledger.clone())),
+            poster: Arc::new(post::Poster::new(
+                config,
+                client.clone(),
+                ledger.clone(),
+                boards.clone(),
+            )),
             client,
             boards,
             saved,

@@ -1,20 +1,26 @@
 //! Brings the counts to the control plane: totals when they changed, and each
 //! second as soon as it is over, because a verdict waits for it.
 //!
+//! With each post goes what of the routes is in force here and what drained hosts still
+//! work on; a post goes out for that alone once a second, and at once while a drained
+//! host is being emptied, because its restart waits for it.
+//!
 //! Invariant: a row that changed, and a second that is over, is posted until a
 //! post that carries it is acknowledged, whatever happens to posts in between;
 //! serving never waits for it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use edge::{Batch, Second};
-use model::{TenantName, Timestamp};
+use model::{Applied, InFlight, TenantName, Timestamp};
+use tokio::time::Instant;
 use wire::api::{CountRow, CountsAnswer, CountsRequest};
 use wire::backoff::Backoff;
 use wire::{Client, ClientError};
 
+use crate::board::Boards;
 use crate::config::GatewayConfig;
 use crate::ledger::Ledger;
 
@@ -29,6 +35,12 @@ const CLOSED_BY: Duration = Duration::from_millis(5);
 /// takes a second that is up to two old, and one small post a second hurts nobody.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
 
+/// A post at least this often, so that the control plane knows who serves: it waits for a
+/// gateway that it has heard of in the last seconds.
+const BEAT: Duration = Duration::from_secs(1);
+/// While a drained host has requests, it is looked this often whether it still has.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
+
 /// Posts for one gateway.
 pub(crate) struct Poster {
     client: Client,
@@ -36,6 +48,9 @@ pub(crate) struct Poster {
     environment: model::EnvironmentName,
     epoch_ms: u64,
     ledger: Arc<Ledger>,
+    boards: Arc<Boards>,
+    /// What was last acknowledged of the routes, and when.
+    told: Mutex<Option<(Applied, Instant)>>,
     /// Posts acknowledged, and posts that failed.
     pub(crate) acknowledged: AtomicU64,
     pub(crate) failed: AtomicU64,
@@ -59,7 +74,12 @@ impl Drop for OnItsWay<'_> {
 
 impl Poster {
     /// The process's epoch of counts begins here.
-    pub(crate) fn new(config: &GatewayConfig, client: Client, ledger: Arc<Ledger>) -> Poster {
+    pub(crate) fn new(
+        config: &GatewayConfig,
+        client: Client,
+        ledger: Arc<Ledger>,
+        boards: Arc<Boards>,
+    ) -> Poster {
         let now = Timestamp::now().as_millisecond();
         Poster {
             client,
@@ -67,6 +87,8 @@ impl Poster {
             environment: config.environment.clone(),
             epoch_ms: u64::try_from(now).unwrap_or(0),
             ledger,
+            boards,
+            told: Mutex::default(),
             acknowledged: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             is_lost: AtomicBool::new(false),
@@ -77,10 +99,23 @@ impl Poster {
     /// for ever; ended by its owner.
     pub(crate) async fn every(self: Arc<Self>, period: Duration) {
         let mut backoff = Backoff::new(PAUSE.0, PAUSE.1);
+        let mut routes = self.boards.in_force();
+        let mut is_draining = false;
         loop {
+            let period = if is_draining {
+                DRAIN_LOOK.min(period)
+            } else {
+                period
+            };
             let wake_at = next_post(self.ledger.now(), period);
-            tokio::time::sleep_until(self.ledger.epoch() + wake_at).await;
-            let is_news = {
+            tokio::select! {
+                () = tokio::time::sleep_until(self.ledger.epoch() + wake_at) => {}
+                Ok(()) = routes.changed() => {}
+            }
+            let applied = self.boards.applied();
+            let busy = |applied: &Applied| applied.drained.iter().any(|it| it.requests > 0);
+            is_draining = applied.as_ref().is_some_and(busy);
+            let is_news = self.is_news(applied.as_ref()) || {
                 let mut book = self.ledger.book();
                 book.counts.changed_len() > 0 || book.ticks.waiting(self.ledger.now()) > 0
             };
@@ -93,6 +128,24 @@ impl Poster {
                 tokio::time::sleep(backoff.pause()).await;
             }
         }
+    }
+
+    /// Whether the control plane should hear of the routes. Of a drained host it wants to know
+    /// that it is known here and that it is empty; how many requests there are in between is
+    /// told with the next beat.
+    fn is_news(&self, applied: Option<&Applied>) -> bool {
+        let Some(applied) = applied else { return false };
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.as_ref().is_none_or(|(told, at)| {
+            let empty = |it: &InFlight| (it.host.clone(), it.since, it.requests == 0);
+            at.elapsed() >= BEAT
+                || told.version != applied.version
+                || !told
+                    .drained
+                    .iter()
+                    .map(empty)
+                    .eq(applied.drained.iter().map(empty))
+        })
     }
 
     /// Posts all that has changed up to now, at least one post. Stops at the
@@ -142,7 +195,9 @@ impl Poster {
             ledger: &self.ledger,
             batch: Some(batch),
         };
-        let answer = self.send(on_its_way.batch.as_ref(), &seconds, now).await;
+        let applied = self.boards.applied();
+        let sending = self.send(on_its_way.batch.as_ref(), &seconds, applied.as_ref(), now);
+        let answer = sending.await;
         if let Err(error) = &answer
             && is_refused_for_good(error)
         {
@@ -151,6 +206,8 @@ impl Poster {
         }
         let answer = answer?;
         on_its_way.batch = None;
+        let told = applied.map(|applied| (applied, Instant::now()));
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
         let mut book = self.ledger.book();
         if answer.send_all {
             book.counts.change_all();
@@ -164,6 +221,7 @@ impl Poster {
         &self,
         batch: Option<&Batch>,
         seconds: &[Arc<Second>],
+        applied: Option<&Applied>,
         now: Duration,
     ) -> Result<CountsAnswer, ClientError> {
         let rows = batch.into_iter().flat_map(|batch| &batch.rows);
@@ -179,6 +237,7 @@ impl Poster {
             epoch_ms: self.epoch_ms,
             rows: rows.collect(),
             ticks: seconds.iter().map(|second| second.counts(now)).collect(),
+            applied: applied.cloned(),
         };
         let posting = self.client.post(&self.path, &request);
         let answered = tokio::time::timeout(POST_WITHIN, posting).await;

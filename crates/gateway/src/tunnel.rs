@@ -17,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use crate::drains::Visit;
 use crate::tallies::{Count, Open};
 
 /// Both ends hand over their connection as soon as the 101 is written.
@@ -63,14 +64,22 @@ pub(crate) struct Tunnel {
     backend: OnUpgrade,
     /// Counted among the open ones until it is dropped.
     _open: Open,
+    /// And at its backend.
+    _visit: Option<Visit>,
 }
 
 impl Tunnel {
-    pub(crate) fn new(client: OnUpgrade, backend: OnUpgrade, open: &Arc<Count>) -> Tunnel {
+    pub(crate) fn new(
+        client: OnUpgrade,
+        backend: OnUpgrade,
+        open: &Arc<Count>,
+        visit: Option<Visit>,
+    ) -> Tunnel {
         Tunnel {
             client,
             backend,
             _open: Open::new(open),
+            _visit: visit,
         }
     }
 

@@ -16,7 +16,7 @@ mod secure;
 mod shared;
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +31,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::body::Upload;
+use crate::drains::Visit;
 use crate::vitals::{Vitals, Watched};
 use dial::{Stream, Way};
 pub use secure::UpstreamTls;
@@ -85,11 +86,19 @@ pub(crate) struct Upstream {
     /// Over HTTP/2.
     shared: Shared,
     closed: AtomicBool,
+    /// Exchanges that are not over.
+    visits: Arc<AtomicU64>,
 }
 
-/// What carries an exchange.
+/// What carries an exchange, which is counted until this is dropped.
 #[derive(Debug)]
-pub(crate) enum Connection {
+pub(crate) struct Connection {
+    carrier: Carrier,
+    visit: Option<Visit>,
+}
+
+#[derive(Debug)]
+enum Carrier {
     /// A whole connection over HTTP/1.
     Whole(Kept),
     /// A stream's place on one over HTTP/2, given up when it is dropped.
@@ -100,16 +109,21 @@ pub(crate) enum Connection {
 impl Connection {
     /// Keeps it for the next request. Both bodies must have ended.
     pub(crate) fn give_back(self) {
-        match self {
-            Connection::Whole(kept) => kept.give_back(),
-            Connection::Part(_) => {}
+        match self.carrier {
+            Carrier::Whole(kept) => kept.give_back(),
+            Carrier::Part(_) => {}
         }
+    }
+
+    /// The exchange goes on without it, in another protocol.
+    pub(crate) fn take_visit(&mut self) -> Option<Visit> {
+        self.visit.take()
     }
 }
 
 /// One connection over HTTP/1, used by one exchange at a time.
 #[derive(Debug)]
-pub(crate) struct Kept {
+struct Kept {
     sender: SendRequest<Upload>,
     _driver: Driver,
     socket: Arc<OwnedFd>,
@@ -176,7 +190,13 @@ impl Upstream {
             idle: Mutex::default(),
             shared: Shared::default(),
             closed: AtomicBool::new(false),
+            visits: Arc::default(),
         })
+    }
+
+    /// How many exchanges are not over.
+    pub(crate) fn visits(&self) -> u64 {
+        self.visits.load(Ordering::SeqCst)
     }
 
     pub(crate) fn address(&self) -> &str {
@@ -216,10 +236,12 @@ impl Upstream {
         terms: Terms,
         leash: &Leash,
     ) -> Result<(Response<Incoming>, Connection), Unanswered> {
-        match self.way.spec.protocol {
-            Protocol::Http1 => self.send_alone(request, terms, leash).await,
-            Protocol::Http2 => Box::pin(self.send_beside(request, terms)).await,
-        }
+        let visit = Some(Visit::begin(&self.visits));
+        let (response, carrier) = match self.way.spec.protocol {
+            Protocol::Http1 => self.send_alone(request, terms, leash).await?,
+            Protocol::Http2 => Box::pin(self.send_beside(request, terms)).await?,
+        };
+        Ok((response, Connection { carrier, visit }))
     }
 
     /// On a connection of its own.
@@ -228,13 +250,13 @@ impl Upstream {
         mut request: Box<Request<Upload>>,
         terms: Terms,
         leash: &Leash,
-    ) -> Result<(Response<Incoming>, Connection), Unanswered> {
+    ) -> Result<(Response<Incoming>, Carrier), Unanswered> {
         if let Some(mut kept) = self.take_idle().await {
             let copy = copy_for_retry(&request, terms.retry);
             kept.vitals.forget_reads();
             leash.hold(&kept);
             match kept.sender.try_send_request(*request).await {
-                Ok(response) => return Ok((response, Connection::Whole(kept))),
+                Ok(response) => return Ok((response, Carrier::Whole(kept))),
                 Err(mut failed) => match (failed.take_message(), copy) {
                     (Some(unsent), _) => request = Box::new(unsent),
                     (None, Some(copy)) if !kept.vitals.has_read() => request = copy,
@@ -263,7 +285,7 @@ impl Upstream {
         leash.hold(&fresh);
         let copy = copy_for_retry(&request, terms.retry);
         match fresh.sender.try_send_request(*request).await {
-            Ok(response) => Ok((response, Connection::Whole(fresh))),
+            Ok(response) => Ok((response, Carrier::Whole(fresh))),
             Err(mut failed) => {
                 let copy = copy.filter(|_| !fresh.vitals.has_read());
                 let again = failed.take_message().map(Box::new).or(copy);
@@ -278,7 +300,7 @@ impl Upstream {
         self: &Arc<Self>,
         mut request: Box<Request<Upload>>,
         terms: Terms,
-    ) -> Result<(Response<Incoming>, Connection), Unanswered> {
+    ) -> Result<(Response<Incoming>, Carrier), Unanswered> {
         loop {
             let mut lease = match self.shared.lease(&self.way, terms.connect_within).await {
                 Ok(lease) => lease,
@@ -289,7 +311,7 @@ impl Upstream {
             };
             let copy = copy_for_retry(&request, terms.retry);
             let mut failed = match lease.sender.try_send_request(*request).await {
-                Ok(response) => return Ok((response, Connection::Part(lease))),
+                Ok(response) => return Ok((response, Carrier::Part(lease))),
                 Err(failed) => failed,
             };
             let unsent = failed.take_message().map(Box::new);

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::tz::TimeZone;
 use model::incident::{Fingerprint, IncidentEvent, IncidentId};
-use model::{Event, Millis, ReleaseId, Scope, ServiceName, Timestamp};
+use model::{DrainCause, Event, Millis, ReleaseId, RestartId, Scope, ServiceName, Timestamp};
 
 /// Changes so long before the beginning belong to it.
 pub const BEFORE: Millis = Millis::seconds(3600);
@@ -64,6 +64,8 @@ pub struct Timeline {
     alerts: BTreeSet<Fingerprint>,
     /// Which service a release is of.
     releases: BTreeMap<ReleaseId, ServiceName>,
+    /// And a restart.
+    restarts: BTreeMap<RestartId, ServiceName>,
     recent: VecDeque<(Timestamp, About, String)>,
     open: bool,
     began: bool,
@@ -87,6 +89,7 @@ impl Timeline {
             services: BTreeSet::new(),
             alerts: BTreeSet::new(),
             releases: BTreeMap::new(),
+            restarts: BTreeMap::new(),
             recent: VecDeque::new(),
             open: false,
             began: false,
@@ -101,6 +104,12 @@ impl Timeline {
         } = event
         {
             self.releases.insert(*release, service.clone());
+        }
+        if let Event::RestartStarted {
+            restart, service, ..
+        } = event
+        {
+            self.restarts.insert(*restart, service.clone());
         }
         if let Event::Incident(event) = event
             && event.incident() == Some(self.incident)
@@ -196,7 +205,11 @@ impl Timeline {
             | Event::WaveHeld { release, .. }
             | Event::WaveContinued { release, .. }
             | Event::ReleaseGood { release, .. }
+            | Event::TrafficReturned { release, .. }
             | Event::RollbackCompleted { release, .. } => self.of(release),
+            Event::RestartStopped { restart, .. } | Event::RestartEnded { restart, .. } => {
+                self.restarts.get(restart).cloned().map(About::Service)
+            }
             Event::ReleaseProposed { service, .. }
             | Event::RollbackStarted { service, .. }
             | Event::DigestQuarantined { service, .. }
@@ -205,6 +218,15 @@ impl Timeline {
             | Event::HostRevertFailing { service, .. }
             | Event::HostHeld { service, .. }
             | Event::HostHealthChanged { service, .. }
+            | Event::RestartStarted { service, .. }
+            | Event::TrafficShifted { service, .. }
+            | Event::RampSet { service, .. }
+            | Event::HostUndrained { service, .. }
+            | Event::HostDrained {
+                service,
+                cause: DrainCause::Person { .. },
+                ..
+            }
             | Event::BreakGlassAsked { service, .. } => Some(About::Service(service.clone())),
             Event::Frozen { scope, .. } | Event::Thawed { scope, .. } => Some(match scope {
                 Scope::Service(service) => About::Service(service.clone()),
@@ -236,6 +258,7 @@ impl Timeline {
             | Event::RecheckStarted { .. }
             | Event::BreakGlassConfirmed { .. }
             | Event::BreakGlassReviewed { .. }
+            | Event::HostDrained { .. }
             | Event::HostOrdered { .. }
             | Event::HostConfirmed { .. } => None,
         }

@@ -309,6 +309,10 @@ pub struct StagePlan {
     pub parallel: u32,
     /// A host must have confirmed this long after it was ordered; else it goes back by itself.
     pub confirm_within_ms: Millis,
+    /// At least so many of the environment's hosts serve while others are changed; going back
+    /// asks for none. Absent: three quarters where customers are, none elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor_permille: Option<Permille>,
     /// What the judge holds against the new bundle, and how sure it must be.
     #[serde(default, skip_serializing_if = "JudgePlan::is_default")]
     pub judge: JudgePlan,
@@ -386,6 +390,7 @@ impl Default for StagePlan {
             failure_budget_permille: Permille::new(10).unwrap_or(Permille::NONE),
             parallel: 4,
             confirm_within_ms: Millis::seconds(60),
+            floor_permille: None,
             judge: JudgePlan::default(),
         }
     }

@@ -10,6 +10,7 @@ use crate::attest::{Envelope, EnvelopeSignature};
 use crate::gate::{Checked, Gate, Probe, StepResult, TestRecord, Trial};
 use crate::incident::IncidentEvent;
 use crate::judged::Explanation;
+use crate::traffic::{DrainCause, RestartId};
 use crate::{
     Bundle, Digest, EnvironmentName, Exposure, Generation, HostName, Millis, Order, Permille,
     Phase, ReleaseId, Role, ServiceName, Timestamp, TokenId, Topology, Verdict,
@@ -371,6 +372,66 @@ pub enum Event {
     },
     /// Something about alerts, incidents, on-call or pages.
     Incident(IncidentEvent),
+    /// Gateways send a host no new requests of a service; what it works on goes on.
+    HostDrained {
+        host: HostName,
+        service: ServiceName,
+        #[serde(flatten)]
+        cause: DrainCause,
+    },
+    /// They do again.
+    HostUndrained {
+        host: HostName,
+        service: ServiceName,
+        by: Actor,
+        reason: String,
+    },
+    /// The hosts of a service are restarted, in this order.
+    RestartStarted {
+        restart: RestartId,
+        by: Actor,
+        service: ServiceName,
+        environment: EnvironmentName,
+        hosts: Vec<HostName>,
+        /// So many at a time at most.
+        parallel: u32,
+        /// So many of the environment's hosts serve meanwhile at least.
+        floor_permille: Permille,
+        reason: String,
+    },
+    /// No more hosts are restarted.
+    RestartStopped {
+        restart: RestartId,
+        by: Actor,
+        reason: String,
+    },
+    /// All of them are back.
+    RestartEnded { restart: RestartId, took_ms: Millis },
+    /// A rolling release gets no more requests in any wave, and waits for people.
+    TrafficShifted {
+        release: ReleaseId,
+        service: ServiceName,
+        digest: Digest,
+        by: Actor,
+        reason: String,
+    },
+    /// It gets them again, and goes on.
+    TrafficReturned {
+        release: ReleaseId,
+        by: Actor,
+        reason: String,
+    },
+    /// So many tenants are let in; the others are told to come back.
+    RampSet {
+        service: ServiceName,
+        environment: EnvironmentName,
+        by: Actor,
+        open: Permille,
+        /// It stays so until a person says otherwise.
+        #[serde(default)]
+        hold: bool,
+        reason: String,
+    },
 }
 
 impl Event {
@@ -417,6 +478,14 @@ impl Event {
             Event::Frozen { .. } => "frozen",
             Event::Thawed { .. } => "thawed",
             Event::Incident(_) => "incident",
+            Event::HostDrained { .. } => "host_drained",
+            Event::HostUndrained { .. } => "host_undrained",
+            Event::RestartStarted { .. } => "restart_started",
+            Event::RestartStopped { .. } => "restart_stopped",
+            Event::RestartEnded { .. } => "restart_ended",
+            Event::TrafficShifted { .. } => "traffic_shifted",
+            Event::TrafficReturned { .. } => "traffic_returned",
+            Event::RampSet { .. } => "ramp_set",
         }
     }
 }

@@ -26,6 +26,7 @@ pub mod task;
 mod tell;
 pub mod ticks;
 pub mod topology;
+pub mod traffic;
 pub mod units;
 pub mod verdict;
 
@@ -46,7 +47,7 @@ pub use id::{
 pub use judged::{Explanation, Metric};
 pub use order::{Order, OrderKind, Phase, Report, ReportKind};
 pub use refusal::Refusal;
-pub use route::{Backend, Pool, RouteTable, ServiceRoutes};
+pub use route::{Applied, Backend, Drained, InFlight, Pool, RouteTable, ServiceRoutes};
 pub use serving::{Priority, Retry, Serving, Workers};
 pub use task::{Task, TaskKind, TaskOutcome, TaskResult};
 pub use ticks::{CellCounts, ClientCounts, EventCounts, TickCounts};
@@ -54,6 +55,7 @@ pub use topology::{
     CatalogEntry, EndpointClass, Environment, ErrorBudget, FreezeWindow, Host, HostClass,
     PackageFacts, PrometheusSource, ServiceSpec, Topology,
 };
+pub use traffic::{DrainCause, RestartId};
 pub use units::{Generation, Millis, Permille, Seq};
 pub use verdict::{Rule, Verdict};
 

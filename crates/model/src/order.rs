@@ -26,7 +26,7 @@ pub struct Order {
     pub kind: OrderKind,
     /// What the host must run.
     pub digest: Digest,
-    /// The release on whose behalf this happens.
+    /// The release on whose behalf this happens; for a restart, the one that put the bundle there.
     pub release: ReleaseId,
     /// When it was decided.
     pub issued_at: Timestamp,
@@ -49,6 +49,9 @@ pub enum OrderKind {
     /// To one that was good. Signature and fence are checked, and on hosts of the
     /// last environment that the target was good there or is attested; nothing else.
     Rollback,
+    /// To what it runs already, by the service's restart command. Nothing is staged and
+    /// nothing is swapped; a host that runs anything else declines.
+    Restart,
 }
 
 /// The way back from an order forward, signed in advance with it.

@@ -103,6 +103,14 @@ codes! {
     InvalidSetup = "invalid-setup";
     /// The incident is over, or is not, or can't be part of that.
     IncidentOver = "incident-over";
+    /// Too few hosts would be left to serve.
+    BelowFloor = "below-floor";
+    /// The service is being restarted there already.
+    RestartUnderWay = "restart-under-way";
+    /// It was restarted too often of late.
+    RestartStorm = "restart-storm";
+    /// Nobody knows how to restart what runs there.
+    NotRestartable = "not-restartable";
 }
 
 impl std::fmt::Display for Code {

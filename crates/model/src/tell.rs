@@ -1,9 +1,11 @@
 //! Events in the words of a log: one line each, for people.
 
+mod traffic;
+
 use std::fmt;
 
 use crate::gate::ProbeVerdict;
-use crate::{Event, OrderKind, Verdict};
+use crate::{Event, Order, OrderKind, Verdict};
 
 /// Who did what, in one line.
 impl fmt::Display for Event {
@@ -79,19 +81,7 @@ fn tell(event: &Event) -> String {
         } => {
             format!("release {release}: {environment} wave {} begins", wave + 1)
         }
-        Event::HostOrdered { order } => {
-            let way = match order.kind {
-                OrderKind::Forward => "to",
-                OrderKind::Rollback => "back to",
-            };
-            format!(
-                "release {}: {} ordered {way} {} (generation {})",
-                order.release,
-                order.host,
-                order.digest.short(),
-                order.generation
-            )
-        }
+        Event::HostOrdered { order } => tell_order(order),
         Event::HostConfirmed {
             host,
             service,
@@ -200,7 +190,29 @@ fn tell(event: &Event) -> String {
         }
         Event::Thawed { by, scope, reason } => format!("{by} thawed {scope}: {reason}"),
         Event::Incident(event) => event.to_string(),
+        Event::HostDrained { .. }
+        | Event::HostUndrained { .. }
+        | Event::RestartStarted { .. }
+        | Event::RestartStopped { .. }
+        | Event::RestartEnded { .. }
+        | Event::TrafficShifted { .. }
+        | Event::TrafficReturned { .. }
+        | Event::RampSet { .. } => traffic::tell(event),
     }
+}
+
+fn tell_order(order: &Order) -> String {
+    let (host, generation) = (&order.host, order.generation);
+    let way = match order.kind {
+        OrderKind::Forward => "to",
+        OrderKind::Rollback => "back to",
+        OrderKind::Restart => {
+            let service = &order.service;
+            return format!("{host} ordered to restart {service} (generation {generation})");
+        }
+    };
+    let (release, bundle) = (order.release, order.digest.short());
+    format!("release {release}: {host} ordered {way} {bundle} (generation {generation})")
 }
 
 /// What happens between a proposal and production.

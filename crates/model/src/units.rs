@@ -70,6 +70,11 @@ impl Permille {
         Permille(u16::try_from(share).unwrap_or(1000))
     }
 
+    /// Whether it is all.
+    pub fn is_all(&self) -> bool {
+        *self == Permille::ALL
+    }
+
     /// Thousandths.
     pub const fn get(self) -> u16 {
         self.0

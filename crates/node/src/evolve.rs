@@ -375,7 +375,8 @@ impl Slot {
         if self.settled {
             self.prove(self.running);
         }
-        let gentle = self.healthy == Some(true) && self.looks.bad == 0;
+        let again = *cause == crate::Cause::Restart;
+        let gentle = !again && self.healthy == Some(true) && self.looks.bad == 0;
         let act = self.pending(at, Millis(0));
         self.settled = false;
         self.work = Work::Back(Back {
@@ -384,7 +385,12 @@ impl Slot {
             cause: *cause,
             phase: *phase,
             reason: reason.clone(),
-            step: BackStep::Stage,
+            // A restart moves no bytes; only one that fails has them verified.
+            step: if again && self.restart(from, *target, false).is_some() {
+                BackStep::Restart
+            } else {
+                BackStep::Stage
+            },
             act,
             tries: 0,
             gentle,
@@ -415,8 +421,18 @@ impl Slot {
         let Work::Back(back) = &self.work else {
             return;
         };
-        let (target, ordered) = (back.target, back.cause == crate::Cause::Ordered);
+        let target = back.target;
+        let (ordered, home) = match back.cause {
+            crate::Cause::Ordered => (true, true),
+            crate::Cause::Own | crate::Cause::Person => (false, true),
+            // Where it goes back to is what it was.
+            crate::Cause::Restart => (true, false),
+        };
+        let good = self.good;
         self.settle(target);
+        if !home {
+            self.good = good;
+        }
         self.healthy = self.health_of(target).map(|_| true);
         self.watch(at, ordered);
         if let Some(next) = self.next.take() {

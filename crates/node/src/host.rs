@@ -330,6 +330,8 @@ pub enum Cause {
     Ordered,
     /// A person, on the host.
     Person,
+    /// The control plane, by a restart order: it stays where it is.
+    Restart,
 }
 
 /// Steps on the way back.

@@ -39,6 +39,7 @@ impl Deciding<'_> {
                 malformed(&dispatch).or_else(|| self.untested(slot, &dispatch, proof))
             }
             OrderKind::Forward => malformed(&dispatch),
+            OrderKind::Restart => malformed(&dispatch).or_else(|| restless(slot, order)),
         };
         if let Some(reason) = problem {
             let generation = order.generation;
@@ -65,6 +66,7 @@ impl Deciding<'_> {
                 }
                 self.forward(slot, dispatch);
             }
+            OrderKind::Restart => self.again(slot, dispatch),
         }
         Ok(())
     }
@@ -98,6 +100,20 @@ impl Deciding<'_> {
                 phase: slot.phase(),
                 reason: format!("ordered back from {}", from.short()),
             }
+        };
+        self.push(&slot.service, event);
+    }
+
+    /// What runs begins anew. It is a way back that leads nowhere else, so that a service that
+    /// doesn't come up is tried again for as long as it takes.
+    fn again(&mut self, slot: &Slot, dispatch: Dispatch) {
+        let target = dispatch.order.digest;
+        self.push(&slot.service, SlotEvent::Accepted { dispatch });
+        let event = SlotEvent::TurnedBack {
+            target,
+            cause: Cause::Restart,
+            phase: slot.phase(),
+            reason: "ordered to restart".into(),
         };
         self.push(&slot.service, event);
     }
@@ -177,6 +193,21 @@ fn repeated(slot: &Slot, dispatch: &Dispatch) -> Result<(), Refusal> {
         ),
         "Nothing: the newest order counts.",
     ))
+}
+
+/// Why a host does not restart what it runs.
+fn restless(slot: &Slot, order: &Order) -> Option<String> {
+    let at_rest = matches!(slot.work, Work::Watch(_)) && slot.settled;
+    if !at_rest {
+        return Some("it is still carrying out an earlier order".into());
+    }
+    (slot.running != order.digest).then(|| {
+        format!(
+            "it runs {}, not {}",
+            slot.running.short(),
+            order.digest.short()
+        )
+    })
 }
 
 /// Whether a text can stand where commands take `${address}`. No test result

@@ -161,7 +161,7 @@ impl Deciding<'_> {
         self.push(&slot.service, SlotEvent::Returned);
         match back.cause {
             // The confirmation says it.
-            Cause::Ordered => {}
+            Cause::Ordered | Cause::Restart => {}
             Cause::Own | Cause::Person => {
                 let kind = ReportKind::Reverted {
                     from: back.from,

@@ -2,6 +2,7 @@
 
 mod gates;
 mod properties;
+mod restarts;
 mod stories;
 
 use model::order::Dispatch;

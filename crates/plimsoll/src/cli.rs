@@ -3,6 +3,7 @@
 mod gates;
 mod judge;
 mod shells;
+mod traffic;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ pub(crate) use gates::{
 };
 pub(crate) use judge::{ContinueArgs, PlanArgs, VerdictArgs};
 pub(crate) use shells::{AgentArgs, AgentCommand, GatewayArgs, LogArgs, ServerArgs};
+pub(crate) use traffic::{RestartArgs, TrafficArgs, TrafficCommand};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -165,6 +167,16 @@ pub(crate) enum Command {
         after_help = "Examples:\n  plimsoll audit\n  plimsoll audit --service api --since 30d\n  plimsoll audit verify --key HEX --head 4711:9f3c…"
     )]
     Audit(AuditArgs),
+    /// Restart a service's hosts: drained first, spread out, health-checked, as many at a time as capacity allows
+    #[command(
+        after_help = "Examples:\n  plimsoll restart api --reason 'leaks memory' --wait\n  plimsoll restart api --host web-01 --host web-02 --reason 'new kernel'\n  plimsoll restart api --parallel 1 --floor 90% --reason 'careful'\n  plimsoll restart api --stop --reason 'not the cause'\n\nEnds with 3 when it was refused, or stopped before all hosts were back."
+    )]
+    Restart(RestartArgs),
+    /// Who serves whom: look, drain a host, shift requests away from a bundle, open by quarters
+    #[command(
+        after_help = "Examples:\n  plimsoll traffic show api\n  plimsoll traffic drain api web-03 --reason 'bad memory'\n  plimsoll traffic undrain api web-03\n  plimsoll traffic shift api --away-from DIGEST --reason 'orders look odd'\n  plimsoll traffic ramp api --to 25 --reason 'the database is back, and cold'"
+    )]
+    Traffic(TrafficArgs),
     /// Stop releases of a service, of an environment, or all; rollbacks go on working
     #[command(
         after_help = "Examples:\n  plimsoll freeze --reason 'fair day' --until 20:00\n  plimsoll freeze api --reason 'database move'\n  plimsoll freeze --environment production --until 2h --reason 'switch update'"

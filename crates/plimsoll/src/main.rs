@@ -104,6 +104,8 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Releases(args) => c::releases::releases(args, ask).await,
         Command::Hosts(args) => c::hosts::hosts(args, ask).await,
         Command::Rollback(args) => c::rollback::rollback(args, ask).await,
+        Command::Restart(args) => c::restart::restart(args, ask).await,
+        Command::Traffic(args) => c::traffic::traffic(args, ask).await,
         Command::Verdict(args) => c::verdict::verdict(args, ask).await,
         Command::Continue(args) => c::verdict::carry_on(args, ask).await,
         Command::Plan(args) => c::plan::plan(args, ask).await,

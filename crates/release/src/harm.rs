@@ -85,6 +85,8 @@ pub(crate) fn unclear(stage: &Stage, outlook: &Outlook<'_>) -> Option<String> {
             hosts_that_decide(reached)
         )),
         HostLooks::Ready
+        | HostLooks::Draining { .. }
+        | HostLooks::Drained
         | HostLooks::Blocked(_)
         | HostLooks::Ordered
         | HostLooks::Confirmed
@@ -199,6 +201,8 @@ impl Outlook<'_> {
             HostLooks::Back { reason } => Some((Rule::NotConfirmed, reason)),
             HostLooks::Failed { rule, reason } => Some((*rule, reason)),
             HostLooks::Ready
+            | HostLooks::Draining { .. }
+            | HostLooks::Drained
             | HostLooks::Blocked(_)
             | HostLooks::Ordered
             | HostLooks::Confirmed

@@ -19,6 +19,13 @@ pub enum HostLooks {
     Ready,
     /// Can't be ordered now, and why: no agent, not heard from, or changing for another service.
     Blocked(String),
+    /// Gets no new requests, and will be ordered once it has none left.
+    Draining {
+        /// What that waits for, in words.
+        reason: String,
+    },
+    /// Has none left: can be ordered, and is the next to be.
+    Drained,
     /// Ordered, and still has time to confirm.
     Ordered,
     /// Runs the bundle and is healthy as far as is known.
@@ -127,6 +134,11 @@ pub fn next(release: &Release, outlook: &Outlook<'_>, now: Timestamp) -> Step {
     if let Some(harm) = harm {
         return turn_back(harm);
     }
+    if let Some(reason) = &release.shifted {
+        return Step::Wait(format!(
+            "{place} is held: {reason}; continue it or send it back"
+        ));
+    }
     let reached = stage.waves.iter().take(stage.begun);
     let reached: Vec<&HostName> = reached.flat_map(|wave| &wave.hosts).collect();
     let Some(wave) = stage.open_wave() else {
@@ -207,19 +219,27 @@ fn frozen_or(outlook: &Outlook<'_>, step: Step) -> Step {
 /// Orders what can be ordered, and waits for hosts that carry it out; `None` once there are none.
 fn order(hosts: &[&HostName], outlook: &Outlook<'_>, place: &str) -> Option<Step> {
     let looks = |host: &HostName| outlook.hosts.get(host);
-    let changing = hosts
-        .iter()
-        .filter(|host| matches!(looks(host), Some(HostLooks::Ordered)))
-        .count();
-    let room = (outlook.plan.parallel.max(1) as usize).saturating_sub(changing);
-    let ready: Vec<HostName> = hosts
-        .iter()
-        .filter(|host| matches!(looks(host), Some(HostLooks::Ready)))
-        .take(room)
-        .map(|host| (*host).clone())
-        .collect();
-    if !ready.is_empty() {
-        return Some(frozen_or(outlook, Step::Order(ready)));
+    let that = |wanted: fn(&HostLooks) -> bool| {
+        let hosts = hosts.iter().copied();
+        hosts.filter(move |host| looks(host).is_some_and(wanted))
+    };
+    let changing = that(|it| matches!(it, HostLooks::Ordered)).count();
+    let drains = |it: &HostLooks| matches!(it, HostLooks::Draining { .. } | HostLooks::Drained);
+    let room = outlook.plan.parallel.max(1) as usize;
+    let room = room.saturating_sub(changing + that(drains).count());
+    // Whoever was taken out of the routes is not left there for another's sake.
+    let drained = that(|it| matches!(it, HostLooks::Drained));
+    let ready = that(|it| matches!(it, HostLooks::Ready)).take(room);
+    let next: Vec<HostName> = drained.chain(ready).cloned().collect();
+    if !next.is_empty() {
+        return Some(frozen_or(outlook, Step::Order(next)));
+    }
+    let draining = hosts.iter().find_map(|host| match looks(host) {
+        Some(HostLooks::Draining { reason }) => Some(reason),
+        _ => None,
+    });
+    if let Some(reason) = draining {
+        return Some(Step::Wait(format!("{place} waits for {reason}")));
     }
     match changing {
         0 => None,
@@ -234,6 +254,8 @@ fn blocked(hosts: &[HostName], outlook: &Outlook<'_>) -> Option<String> {
         Some(HostLooks::Blocked(reason)) => Some(reason.clone()),
         Some(
             HostLooks::Ready
+            | HostLooks::Draining { .. }
+            | HostLooks::Drained
             | HostLooks::Ordered
             | HostLooks::Confirmed
             | HostLooks::Rehearsing

@@ -1,5 +1,7 @@
 //! What is remembered of a release.
 
+mod seen;
+
 use std::collections::BTreeMap;
 
 use model::gate::{Checked, Probe, StepResult, TestRecord, Trial};
@@ -53,6 +55,9 @@ pub struct Release {
     /// The signed test result.
     #[serde(default)]
     pub attestation: Option<Envelope>,
+    /// Why it gets no requests, although it was not sent back; it waits for people.
+    #[serde(default)]
+    pub shifted: Option<String>,
 }
 
 /// What gates saw of a release so far.
@@ -229,6 +234,7 @@ impl Release {
             tested: None,
             approvals: Vec::new(),
             attestation: None,
+            shifted: None,
         })
     }
 
@@ -292,23 +298,7 @@ impl Release {
                 self.exposure = *exposure;
                 self.ended_at = Some(at);
             }
-            Event::RollbackStarted {
-                by,
-                cause,
-                to,
-                exposure,
-                ..
-            } => {
-                self.exposure = *exposure;
-                self.ended_at = None;
-                self.status = Status::RollingBack(Rollback {
-                    by: by.clone(),
-                    cause: cause.clone(),
-                    to: *to,
-                    started_at: at,
-                    took_ms: None,
-                });
-            }
+            Event::RollbackStarted { .. } => self.turned_back(event, at),
             Event::RollbackCompleted { took_ms, .. } => self.came_back(*took_ms, at),
             Event::ReferencesProbed { .. }
             | Event::RecheckStarted { .. }
@@ -321,6 +311,8 @@ impl Release {
             | Event::TestPassed { .. }
             | Event::Approved { .. }
             | Event::Attested { .. }
+            | Event::TrafficShifted { .. }
+            | Event::TrafficReturned { .. }
             | Event::Countersigned { .. } => self.saw(event, at),
             // Facts about other things; named so that a new kind of event is thought about here.
             Event::TopologySet { .. }
@@ -342,94 +334,13 @@ impl Release {
             | Event::QuarantineLifted { .. }
             | Event::Frozen { .. }
             | Event::Thawed { .. }
+            | Event::HostDrained { .. }
+            | Event::HostUndrained { .. }
+            | Event::RestartStarted { .. }
+            | Event::RestartStopped { .. }
+            | Event::RestartEnded { .. }
+            | Event::RampSet { .. }
             | Event::Incident(_) => {}
-        }
-    }
-
-    /// Takes in what a gate saw.
-    fn saw(&mut self, event: &Event, at: Timestamp) {
-        match event {
-            Event::ReferencesProbed {
-                host,
-                round,
-                probes,
-                ..
-            } if *round == self.seen.round => {
-                let probes = (at, probes.clone());
-                self.seen.probes.insert(host.clone(), probes);
-            }
-            Event::RecheckStarted { .. } => {
-                self.seen.round += 1;
-                self.seen.probes.clear();
-            }
-            Event::HostileTried { host, trials, .. } => {
-                let trials = (at, trials.clone());
-                self.seen.trials.insert(host.clone(), trials);
-            }
-            Event::TaskBroken { task, reason, .. } => {
-                self.seen.broken.insert(task.clone(), reason.clone());
-            }
-            Event::RehearsalStarted { host, .. } => {
-                self.seen.rehearsal = Some(Rehearsal {
-                    host: host.clone(),
-                    began_at: at,
-                    steps: Vec::new(),
-                    stepped_at: at,
-                    mixed: None,
-                    load: None,
-                });
-            }
-            Event::RehearsalStepped { result, .. } => {
-                if let Some(rehearsal) = &mut self.seen.rehearsal {
-                    rehearsal.steps.push(result.clone());
-                    rehearsal.stepped_at = at;
-                }
-            }
-            Event::MatrixStarted {
-                old_files,
-                old_packages,
-                ..
-            } => {
-                if let Some(rehearsal) = &mut self.seen.rehearsal {
-                    rehearsal.mixed = Some((old_files.digest(), old_packages.digest()));
-                    rehearsal.stepped_at = at;
-                }
-            }
-            Event::LoadMeasured {
-                requests, failed, ..
-            } => {
-                if let Some(rehearsal) = &mut self.seen.rehearsal {
-                    rehearsal.load = Some((*requests, *failed));
-                }
-            }
-            Event::TestPassed {
-                record, expires_at, ..
-            } => {
-                self.tested = Some(Tested {
-                    record: record.clone(),
-                    at,
-                    expires_at: *expires_at,
-                });
-            }
-            Event::Approved {
-                by, binds, note, ..
-            } => {
-                self.approvals.retain(|known| known.by.name != by.name);
-                self.approvals.push(Approval {
-                    by: by.clone(),
-                    at,
-                    binds: *binds,
-                    note: note.clone(),
-                });
-            }
-            Event::Attested { envelope, .. } => self.attestation = Some(envelope.clone()),
-            Event::Countersigned { signature, .. } => {
-                if let Some(envelope) = &mut self.attestation {
-                    envelope.signatures.push(signature.clone());
-                }
-            }
-            // Everything else is the caller's.
-            _ => {}
         }
     }
 

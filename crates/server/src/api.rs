@@ -12,6 +12,7 @@ mod people;
 mod poll;
 mod rest;
 mod sources;
+mod traffic;
 
 use std::sync::Arc;
 
@@ -92,6 +93,14 @@ pub(crate) struct App {
         gateways::routes,
         gateways::counts,
         sources::push,
+        traffic::show,
+        traffic::restart,
+        traffic::restarting,
+        traffic::stop,
+        traffic::drain,
+        traffic::undrain,
+        traffic::shift,
+        traffic::ramp,
         blobs::put_blob,
         blobs::get_blob,
         blobs::missing,
@@ -113,6 +122,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/releases", get(people::releases))
         .merge(about_gates())
         .merge(about_verdicts())
+        .merge(about_traffic())
         .route("/v1/rollbacks", post(people::roll_back))
         .route("/v1/quarantine/lift", post(people::lift))
         .route("/v1/bundles/{digest}", get(people::bundle))
@@ -191,6 +201,18 @@ fn about_gates() -> Router<App> {
 }
 
 /// What the judge says, and what people make of it.
+fn about_traffic() -> Router<App> {
+    Router::new()
+        .route("/v1/traffic", get(traffic::show))
+        .route("/v1/traffic/drain", post(traffic::drain))
+        .route("/v1/traffic/undrain", post(traffic::undrain))
+        .route("/v1/traffic/shift", post(traffic::shift))
+        .route("/v1/traffic/ramp", post(traffic::ramp))
+        .route("/v1/restarts", post(traffic::restart))
+        .route("/v1/restarts/stop", post(traffic::stop))
+        .route("/v1/restarts/{id}", get(traffic::restarting))
+}
+
 fn about_verdicts() -> Router<App> {
     Router::new()
         .route("/v1/releases/{id}/verdict", get(judged::verdict))

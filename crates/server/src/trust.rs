@@ -48,13 +48,14 @@ impl Trust {
         }
     }
 
-    /// Whether an order may be signed. Ways back always may.
+    /// Whether an order may be signed. Ways back always may, and restarts, which put nothing new there.
     pub(crate) fn may_be_sent(&self, state: &State, dispatch: &Dispatch) -> bool {
         let order = &dispatch.order;
         let last = state.topology.environments.last();
         let serves = last.is_some_and(|last| last.name == order.environment)
             && state.topology.environments.len() > 1;
-        if order.kind == OrderKind::Rollback || !(serves || gated(state, &order.host)) {
+        let new = order.kind == OrderKind::Forward;
+        if !new || !(serves || gated(state, &order.host)) {
             return true;
         }
         let flaw = match &dispatch.attestation {

@@ -1,5 +1,7 @@
 //! The state as people and programs see it.
 
+pub(crate) mod traffic;
+
 use std::collections::BTreeMap;
 
 use engine::decide::{outstanding, waiting};
@@ -32,6 +34,7 @@ fn view(
     position: Seq,
 ) -> ReleaseView {
     let (release_state, rollback) = match &release.status {
+        Status::Rolling { .. } if release.shifted.is_some() => (ReleaseState::Held, None),
         Status::Rolling { held: None } => (ReleaseState::Rolling, None),
         Status::Rolling { held: Some(_) } => (ReleaseState::Held, None),
         Status::Good => (ReleaseState::Good, None),
@@ -174,11 +177,16 @@ fn wave_host(state: &State, release: &Release, host: &HostName) -> WaveHostView 
         .filter(|order| order.release == release.id);
     let word = match (slot.map(|slot| &slot.status), order.map(|order| order.kind)) {
         (_, None) | (None, _) => "pending",
-        (Some(SlotStatus::Confirmed { .. }), Some(OrderKind::Forward)) => "confirmed",
+        (Some(SlotStatus::Confirmed { .. }), Some(OrderKind::Forward | OrderKind::Restart)) => {
+            "confirmed"
+        }
         (Some(SlotStatus::Confirmed { .. }), Some(OrderKind::Rollback)) => "reverted",
-        (Some(SlotStatus::Failed { .. }), Some(OrderKind::Forward)) => "failed",
+        (Some(SlotStatus::Failed { .. }), Some(OrderKind::Forward | OrderKind::Restart)) => {
+            "failed"
+        }
         (Some(_), Some(OrderKind::Forward)) => "ordered",
         (Some(_), Some(OrderKind::Rollback)) => "reverting",
+        (Some(_), Some(OrderKind::Restart)) => "restarting",
     };
     WaveHostView {
         host: host.clone(),

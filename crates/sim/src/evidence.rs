@@ -147,8 +147,9 @@ impl World {
                     | Rule::Heartbeats
                     | Rule::Saturation
                     | Rule::Custom
-                    | Rule::Fleet
                     | Rule::Silence => healthy && answered && self.storm == 0,
+                    // What fails may be another service, with which this one went on last.
+                    Rule::Fleet => healthy && self.truth.hurt.is_empty() && self.storm == 0,
                     Rule::FailureBudget
                     | Rule::NotConfirmed
                     | Rule::HealthFailing

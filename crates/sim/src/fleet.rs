@@ -266,6 +266,7 @@ fn plan(draw: &mut Draw) -> Plan {
         failure_budget_permille: Permille::of(draw.between(10, 50), 1000),
         parallel: u32::try_from(draw.between(1, 5)).unwrap_or(1),
         confirm_within_ms: Millis(draw.between(5_000, 25_000)),
+        floor_permille: None,
         judge: JudgePlan {
             undecided: match draw.chance(200) {
                 true => Undecided::Advance,

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use model::{
-    Digest, EnvironmentName, Event, Generation, HostName, Order, ReleaseId, Scope, ServiceName,
-    StagePlan, Timestamp, Wave,
+    Digest, DrainCause, EnvironmentName, Event, Generation, HostName, Order, ReleaseId, RestartId,
+    Scope, ServiceName, StagePlan, Timestamp, Wave,
 };
 
 /// A law that was broken.
@@ -103,6 +103,16 @@ pub(crate) struct Laws {
     confirmed: BTreeSet<(HostName, ServiceName, Generation, Digest)>,
     /// What passed its test.
     attested: BTreeSet<(ServiceName, Digest)>,
+    /// Restarts that go on.
+    restarts: BTreeMap<RestartId, (ServiceName, EnvironmentName)>,
+    /// Slots that get no new requests.
+    drained: BTreeMap<Key, DrainCause>,
+    /// Slots that said so.
+    unhealthy: BTreeSet<Key>,
+    /// Hosts where customers are.
+    serves: BTreeSet<HostName>,
+    /// Those of a service that have joined.
+    serving: BTreeMap<ServiceName, BTreeSet<HostName>>,
 }
 
 /// Checks a whole journal.
@@ -165,6 +175,10 @@ impl Laws {
             }
             Event::ReleaseGood { release, .. } => self.good(*release),
             Event::RollbackStarted { release, cause, .. } => self.turned_back(*release, cause),
+            Event::HostDrained { .. }
+            | Event::RestartStarted { .. }
+            | Event::RestartStopped { .. }
+            | Event::RestartEnded { .. } => self.steered(event),
             Event::RollbackCompleted { release, .. } => self.back(*release),
             Event::RehearsalStarted { release, host } => {
                 let course = self.course(*release)?;
@@ -193,6 +207,8 @@ impl Laws {
             }
             Event::TopologySet { .. }
             | Event::HostEnrolled { .. }
+            | Event::HostHealthChanged { .. }
+            | Event::HostUndrained { .. }
             | Event::DigestQuarantined { .. }
             | Event::QuarantineLifted { .. }
             | Event::Frozen { .. }
@@ -216,10 +232,62 @@ impl Laws {
             | Event::JoinTokenIssued { .. }
             | Event::HostRevertFailing { .. }
             | Event::HostHeld { .. }
-            | Event::HostHealthChanged { .. }
+            | Event::TrafficShifted { .. }
+            | Event::TrafficReturned { .. }
+            | Event::RampSet { .. }
             | Event::WaveHeld { .. }
             | Event::Incident(_) => Ok(()),
         }
+    }
+
+    /// One restart of a service in an environment at a time, and none of a service on its way.
+    fn steered(&mut self, event: &Event) -> Lawful {
+        match event {
+            Event::HostDrained {
+                host,
+                service,
+                cause,
+            } => {
+                let floor = match cause {
+                    DrainCause::Person { .. } => Ok(()),
+                    DrainCause::Release { .. } | DrainCause::Restart { .. } => {
+                        self.floor(host, service)
+                    }
+                };
+                let key = (host.clone(), service.clone());
+                self.drained.insert(key, cause.clone());
+                floor
+            }
+            Event::RestartStarted {
+                restart,
+                service,
+                environment,
+                ..
+            } => {
+                let place = (service.clone(), environment.clone());
+                let other = self.restarts.values().any(|known| *known == place);
+                let rolling = self
+                    .releases
+                    .values()
+                    .any(|it| it.rolling && it.service == *service);
+                self.restarts.insert(*restart, place);
+                law(!other && !rolling, "restarts", || {
+                    format!("restart {restart} of {service} begins beside another, or a release")
+                })
+            }
+            Event::RestartStopped { restart, .. } | Event::RestartEnded { restart, .. } => {
+                let known = self.restarts.remove(restart);
+                self.let_in(|cause| *cause == DrainCause::Restart { restart: *restart });
+                law(known.is_some(), "restarts", || {
+                    format!("restart {restart} ends and was not going on")
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn let_in(&mut self, over: impl Fn(&DrainCause) -> bool) {
+        self.drained.retain(|_, cause| !over(cause));
     }
 
     /// Facts that break no law by themselves and that other laws ask for.
@@ -228,10 +296,33 @@ impl Laws {
             Event::TopologySet { topology, .. } => {
                 let names = topology.environments.iter().map(|it| it.name.clone());
                 self.environments = names.collect();
+                let last = topology.environments.last();
+                let hosts = last.into_iter().flat_map(|it| &it.hosts);
+                self.serves = hosts.map(|host| host.name.clone()).collect();
+            }
+            Event::HostHealthChanged {
+                host,
+                service,
+                healthy,
+                ..
+            } => {
+                let key = (host.clone(), service.clone());
+                match healthy {
+                    true => self.unhealthy.remove(&key),
+                    false => self.unhealthy.insert(key),
+                };
+            }
+            Event::HostUndrained { host, service, .. } => {
+                self.drained.remove(&(host.clone(), service.clone()));
             }
             Event::HostEnrolled { host, adopted, .. } => {
                 for (service, digest) in adopted {
+                    if self.serves.contains(host) {
+                        let hosts = self.serving.entry(service.clone()).or_default();
+                        hosts.insert(host.clone());
+                    }
                     let key = (host.clone(), service.clone());
+                    self.unhealthy.remove(&key);
                     self.origins.entry(key).or_insert(*digest);
                 }
             }

@@ -1,5 +1,7 @@
 //! People: they push, turn back, freeze, thaw, lift, and log in to hosts.
 
+mod traffic;
+
 use engine::Input;
 use model::{Actor, Digest, Generation, HostName, ReleaseId, Role, Scope, ServiceName, TokenId};
 
@@ -9,6 +11,7 @@ use crate::fleet::{Made, serving};
 use crate::laws::{Broken, Lawful};
 use crate::machine::{Disk, Machine};
 use crate::world::{Happening, World, instant};
+use traffic::Wish;
 
 /// What people do.
 #[derive(Debug, Clone)]
@@ -45,6 +48,8 @@ pub(crate) enum Deed {
         release: ReleaseId,
         continues: bool,
     },
+    /// Something about who serves.
+    Wish(ServiceName, Wish),
     /// After the faults: what hangs under a bundle that was good is turned back.
     Care,
 }
@@ -66,10 +71,10 @@ pub(crate) fn person() -> Actor {
 
 /// When people do what.
 pub(crate) fn plan(world: &mut World, pushes: u64) -> Vec<(u64, Deed)> {
+    let mut plan = traffic::plan(world);
     let services = world.fleet.services.clone();
     let (hosts, end) = (world.machines.len(), world.calm_at);
     let draw = &mut world.draws.people;
-    let mut plan = Vec::new();
     let Some(first) = services.first().cloned() else {
         return plan;
     };
@@ -269,6 +274,7 @@ impl World {
                 self.person_asks(input, "thaws")?
             }
             Deed::Lift { service } => self.lift(service)?,
+            Deed::Wish(service, wish) => self.wishes(service, wish)?,
             Deed::RevertLocal { host } => {
                 self.revert_local(host)?;
                 true
@@ -451,6 +457,7 @@ impl World {
                 "thaws",
             )?;
         }
+        self.let_all_in()?;
         let first = self.now + 20_000;
         self.at(first, Happening::Person(Deed::Care));
         Ok(())

@@ -18,6 +18,7 @@ pub(crate) enum Purpose {
     Traffic = 7,
     Plane = 8,
     Checks = 9,
+    Wishes = 10,
 }
 
 /// One stream.
@@ -75,6 +76,7 @@ pub(crate) struct Draws {
     pub(crate) traffic: Draw,
     pub(crate) plane: Draw,
     pub(crate) checks: Draw,
+    pub(crate) wishes: Draw,
 }
 
 impl Draws {
@@ -89,6 +91,7 @@ impl Draws {
             traffic: draw(Purpose::Traffic),
             plane: draw(Purpose::Plane),
             checks: draw(Purpose::Checks),
+            wishes: draw(Purpose::Wishes),
         }
     }
 }

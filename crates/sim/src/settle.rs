@@ -33,6 +33,9 @@ impl World {
             let waiting = engine::decide::waiting(state, watch, release, now);
             return Some(format!("release {}: {waiting:?}", release.id));
         }
+        if let Some(why) = self.unserved() {
+            return Some(why);
+        }
         for host in 0..self.machines.len() {
             for service in &self.machines[host].place.services {
                 if let Some(why) = self.slot_unsettled(host, service) {

@@ -9,7 +9,8 @@ use engine::Effect;
 use engine::watch::Row;
 use model::ticks::{CellCounts, TICKS_PER_POST_MAX};
 use model::{
-    BundleCounts, Digest, GatewayName, HostName, ServiceName, ServiceRoutes, TenantName, TickCounts,
+    Applied, BundleCounts, Digest, GatewayName, HostName, InFlight, ServiceName, ServiceRoutes,
+    TenantName, TickCounts,
 };
 
 use crate::fleet::{Temper, name, serving};
@@ -55,6 +56,7 @@ pub(crate) struct Post {
     pub(crate) taken_at: u64,
     pub(crate) rows: Vec<Row>,
     pub(crate) ticks: Vec<TickCounts>,
+    pub(crate) applied: Applied,
 }
 
 /// How a host answers in one second.
@@ -117,6 +119,23 @@ impl Gateway {
             taken_at: now,
             rows: self.totals.iter().map(row).collect(),
             ticks: self.ticks.iter().map(aged).collect(),
+            applied: self.applied(),
+        }
+    }
+
+    /// Requests take no time here: who is out of the routes is empty.
+    fn applied(&self) -> Applied {
+        let drained = self.routes.iter().flat_map(|(service, routes)| {
+            routes.drained.iter().map(|it| InFlight {
+                service: service.clone(),
+                host: it.host.clone(),
+                since: it.since,
+                requests: 0,
+            })
+        });
+        Applied {
+            version: 0,
+            drained: drained.collect(),
         }
     }
 
@@ -170,6 +189,7 @@ impl World {
         let gateway: GatewayName = name("gate");
         let now = self.plane_clock();
         let watch = &mut self.plane.watch;
+        watch.applied(&gateway, post.epoch, &serving(), post.applied, now);
         watch.count(&gateway, &serving(), post.epoch, post.rows, now);
         let taken = watch.ticks(gateway.as_str(), &serving(), post.epoch, post.ticks, now);
         if !self.weather.gateway_open(self.now) {

@@ -6,12 +6,14 @@ mod agents;
 mod fleet;
 mod gates;
 mod releases;
+mod traffic;
 mod verdicts;
 
 pub use agents::*;
 pub use fleet::*;
 pub use gates::*;
 pub use releases::*;
+pub use traffic::*;
 pub use verdicts::*;
 
 use model::{Digest, Finding, Timestamp};

@@ -22,7 +22,7 @@ const PARALLEL_MAX: u64 = 10_000;
 /// More waves than anybody plans.
 const WAVES_MAX: usize = 1000;
 
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 9] = [
     "waves",
     "bake",
     "bake_max",
@@ -30,6 +30,7 @@ const KEYS: [&str; 8] = [
     "failure_budget",
     "parallel",
     "confirm_within",
+    "floor",
     "judge",
 ];
 
@@ -100,6 +101,10 @@ fn stage(node: &Node, mut stage: StagePlan, reader: &mut Reader<'_>) -> Option<S
         let read = reader.count(node, "parallel", 1..=PARALLEL_MAX);
         let read = read.and_then(|parallel| u32::try_from(parallel).ok());
         stage.parallel = read.unwrap_or(stage.parallel);
+    }
+    if let Some(node) = table.get("floor") {
+        let read = reader.share(node, "floor");
+        stage.floor_permille = read.or(stage.floor_permille);
     }
     if let Some(node) = table.get("judge") {
         stage.judge = judge::read(node, reader).unwrap_or(stage.judge);

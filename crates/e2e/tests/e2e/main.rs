@@ -35,4 +35,5 @@ mod prometheus;
 mod pushed;
 mod random;
 mod record;
+mod traffic;
 mod wait;

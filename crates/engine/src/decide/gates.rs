@@ -376,12 +376,18 @@ pub(super) fn held_up(
     gating: &Gating,
     now: Timestamp,
 ) -> Option<String> {
-    let Gating::Act(Act::Back(host, _) | Act::Forward(host, _)) = gating else {
+    let (Gating::Act(Act::Back(host, _) | Act::Forward(host, _)) | Gating::Rehearse(host)) = gating
+    else {
         return None;
     };
-    match looks::may_be_ordered(state, watch, release, host, &BTreeSet::new(), now) {
+    if matches!(gating, Gating::Rehearse(_)) && looks::was_told(state, release, host) {
+        return None;
+    }
+    match looks::may_be_ordered(state, watch, &release.service, host, &BTreeSet::new(), now) {
         HostLooks::Blocked(reason) => Some(format!("rehearsal waits: {reason}")),
         HostLooks::Ready
+        | HostLooks::Draining { .. }
+        | HostLooks::Drained
         | HostLooks::Ordered
         | HostLooks::Confirmed
         | HostLooks::Silent { .. }
@@ -402,7 +408,7 @@ pub(super) fn carry_out(
 ) -> Vec<Event> {
     let id = release.id;
     let order = |host: &HostName, digest, kind| {
-        let looks = looks::may_be_ordered(state, watch, release, host, leased, now);
+        let looks = looks::may_be_ordered(state, watch, &release.service, host, leased, now);
         if looks != HostLooks::Ready {
             return Vec::new();
         }
@@ -413,6 +419,8 @@ pub(super) fn carry_out(
             .collect()
     };
     match gating {
+        // One that the release went past, and that was not told yet, is told first.
+        Gating::Rehearse(host) if !looks::was_told(state, release, &host) => Vec::new(),
         Gating::Rehearse(host) => vec![Event::RehearsalStarted { release: id, host }],
         Gating::Act(Act::Back(host, digest)) => order(&host, digest, OrderKind::Rollback),
         Gating::Act(Act::Forward(host, digest)) => order(&host, digest, OrderKind::Forward),

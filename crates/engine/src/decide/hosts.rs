@@ -159,7 +159,7 @@ fn overtaken(slot: &Slot, kind: &ReportKind) -> bool {
     let back = slot
         .order
         .as_ref()
-        .is_some_and(|order| order.kind == OrderKind::Rollback)
+        .is_some_and(|order| order.kind != OrderKind::Forward)
         && matches!(slot.status, SlotStatus::Confirmed { .. });
     back && matches!(kind, ReportKind::RevertFailing { .. })
 }

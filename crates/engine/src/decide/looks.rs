@@ -5,9 +5,10 @@
 
 use std::collections::BTreeSet;
 
-use model::{HostName, Millis, OrderKind, Rule, ServiceName, Timestamp};
+use model::{DrainCause, HostName, Millis, OrderKind, Rule, ServiceName, Timestamp};
 use release::{HostLooks, Release};
 
+use super::capacity;
 use crate::state::Slot;
 use crate::watch::{CRASH_LOOP_EXITS, LOST_AFTER, SILENT_AFTER, STAGING_ALLOWANCE};
 use crate::{SlotStatus, State, Watch, gates};
@@ -40,7 +41,8 @@ pub(super) fn looks(
         {
             return HostLooks::Blocked(void);
         }
-        return may_be_ordered(state, watch, release, host, leased, now);
+        let looks = may_be_ordered(state, watch, &release.service, host, leased, now);
+        return drained(state, watch, release, host, looks, now);
     };
     let failed = |rule, reason: String| HostLooks::Failed { rule, reason };
     match &slot.status {
@@ -72,6 +74,45 @@ pub(super) fn looks(
         }
         SlotStatus::Confirmed { .. } => confirmed(watch, &release.service, host, slot, silent),
     }
+}
+
+/// How a host that could be ordered looks when it gets no new requests.
+fn drained(
+    state: &State,
+    watch: &Watch,
+    release: &Release,
+    host: &HostName,
+    looks: HostLooks,
+    now: Timestamp,
+) -> HostLooks {
+    let drain = state
+        .slot(host, &release.service)
+        .and_then(|slot| slot.drain.as_ref());
+    let (Some(drain), Some(environment)) = (drain, state.environment_of(host)) else {
+        return looks;
+    };
+    let cause = DrainCause::Release {
+        release: release.id,
+    };
+    let place = (environment, &release.service);
+    let waits = match looks {
+        HostLooks::Blocked(reason) => Some(reason),
+        _ => capacity::emptying(watch, place, host, drain, now),
+    };
+    match (drain.cause == cause, waits) {
+        (true, Some(reason)) => HostLooks::Draining { reason },
+        (true, None) => HostLooks::Drained,
+        // It was out before its turn came.
+        (false, Some(reason)) => HostLooks::Blocked(reason),
+        (false, None) => HostLooks::Ready,
+    }
+}
+
+/// Whether the host's newest order is the release's.
+pub(super) fn was_told(state: &State, release: &Release, host: &HostName) -> bool {
+    let slot = state.slot(host, &release.service);
+    let order = slot.and_then(|slot| slot.order.as_ref());
+    order.is_some_and(|order| order.release == release.id)
 }
 
 /// Back and forth on purpose, as long as the host can be told what comes next.
@@ -167,7 +208,7 @@ fn confirmed(
 pub(super) fn may_be_ordered(
     state: &State,
     watch: &Watch,
-    release: &Release,
+    service: &ServiceName,
     host: &HostName,
     leased: &BTreeSet<HostName>,
     now: Timestamp,
@@ -184,12 +225,10 @@ pub(super) fn may_be_ordered(
         .flat_map(|host| &host.slots);
     let busy = slots.into_iter().find(|(_, slot)| slot.in_change());
     match busy {
-        Some((service, _)) if *service == release.service => HostLooks::Blocked(format!(
+        Some((busy, _)) if busy == service => HostLooks::Blocked(format!(
             "host {host} is still carrying out an earlier order"
         )),
-        Some((service, _)) => {
-            HostLooks::Blocked(format!("host {host} is being changed for {service}"))
-        }
+        Some((busy, _)) => HostLooks::Blocked(format!("host {host} is being changed for {busy}")),
         None if leased.contains(host) => {
             HostLooks::Blocked(format!("host {host} is being changed for another service"))
         }

@@ -229,7 +229,10 @@ fn must_go_back(slot: &Slot, releases: &BTreeSet<ReleaseId>, left: &[Digest]) ->
         return false;
     };
     match order.kind {
-        OrderKind::Forward => releases.contains(&order.release) || left.contains(&order.digest),
+        // What a restart leaves is what a release put there.
+        OrderKind::Forward | OrderKind::Restart => {
+            releases.contains(&order.release) || left.contains(&order.digest)
+        }
         OrderKind::Rollback => {
             let done = matches!(slot.status, SlotStatus::Confirmed { .. });
             !done || left.contains(&order.digest)
@@ -250,7 +253,7 @@ pub(super) fn owed(state: &State, release: &Release, now: Timestamp) -> Vec<Even
     let target = |slot: &Slot| {
         let order = slot.order.as_ref()?;
         match (order.kind, &slot.status) {
-            (OrderKind::Forward, _) => {
+            (OrderKind::Forward | OrderKind::Restart, _) => {
                 let ours = order.release == release.id || order.digest == release.digest;
                 ours.then(|| slot.home_from(left))
             }

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::bundle::Undecided;
 use model::{
-    Digest, Event, Generation, HostName, Millis, OrderKind, ReleaseId, Rule, StagePlan, Timestamp,
-    Verdict,
+    Digest, DrainCause, Event, Generation, HostName, Millis, OrderKind, ReleaseId, Rule, StagePlan,
+    Timestamp, Verdict,
 };
 use release::{GatesAhead, HostLooks, Outlook, Release, Status, Step, next};
 
+use super::capacity::{self, Capacity, First};
 use super::looks::looks;
-use super::{fleet, gates as wanted, rollback, verdicts};
+use super::{fleet, gates as wanted, restart, rollback, traffic, verdicts};
 use crate::state::Slot;
 use crate::watch::{CRASH_LOOP_EXITS, Judged};
 use crate::{SlotStatus, State, Watch, freezes, gates};
@@ -35,6 +36,11 @@ pub(super) fn tick(state: &State, watch: &Watch, now: Timestamp) -> Vec<Event> {
     }
     // Whoever is told anything in this tick is not told to go forward for another service.
     let mut leased: BTreeSet<HostName> = told(&events).cloned().collect();
+    events.extend(capacity::let_in(state, now));
+    events.extend(traffic::tick(state, watch, now));
+    let again = restart::tick(state, watch, &leased, now);
+    leased.extend(told(&again).cloned());
+    events.extend(again);
     for release in active(state).filter(|r| matches!(r.status, Status::Rolling { .. })) {
         let new = step(state, watch, release, &leased, now);
         leased.extend(told(&new).cloned());
@@ -156,7 +162,7 @@ fn step(
     let stage = release.stage();
     match next(release, &outlook, now) {
         Step::Wait(_) => Vec::new(),
-        Step::Order(hosts) => order_forward(state, release, &hosts, now),
+        Step::Order(hosts) => order_forward(state, watch, release, &hosts, now),
         Step::Gate(gating) => wanted::carry_out(state, watch, release, gating, leased, now),
         Step::StartWave(wave) => stage
             .into_iter()
@@ -183,25 +189,52 @@ fn step(
     }
 }
 
+/// Out of the routes first, and once it is empty to the host.
 fn order_forward(
     state: &State,
+    watch: &Watch,
     release: &Release,
     hosts: &[HostName],
     now: Timestamp,
 ) -> Vec<Event> {
     let (service, id) = (&release.service, release.id);
-    let order = |host| {
+    let Some(stage) = release.stage() else {
+        return Vec::new();
+    };
+    let capacity = stage_capacity(state, watch, release, &stage_plan(state, release), now);
+    let serving = capacity.map_or(0, |it| it.serving());
+    let of_host = |host: &HostName| {
+        let place = (&stage.environment, service);
+        if let First::Drain = capacity::first(state, watch, place, host, serving, now) {
+            return Some(Event::HostDrained {
+                host: host.clone(),
+                service: service.clone(),
+                cause: DrainCause::Release { release: id },
+            });
+        }
         let (digest, kind) = match behind(state, release, host) {
             Some(base) => (base, OrderKind::Rollback),
             None => (release.digest, OrderKind::Forward),
         };
-        rollback::order(state, host, service, id, digest, kind, now)
+        let order = rollback::order(state, host, service, id, digest, kind, now)?;
+        Some(Event::HostOrdered { order })
     };
-    hosts
-        .iter()
-        .filter_map(order)
-        .map(|order| Event::HostOrdered { order })
-        .collect()
+    hosts.iter().filter_map(of_host).collect()
+}
+
+/// Who may go where the release is now.
+fn stage_capacity(
+    state: &State,
+    watch: &Watch,
+    release: &Release,
+    plan: &StagePlan,
+    now: Timestamp,
+) -> Option<Capacity> {
+    let environment = &release.stage()?.environment;
+    let usual = || capacity::usual_floor(state, environment);
+    let floor = plan.floor_permille.unwrap_or_else(usual);
+    let place = (environment, &release.service);
+    Some(Capacity::of(state, watch, place, floor, now))
 }
 
 /// What a host of the last environment must run first: the release was tested
@@ -260,17 +293,28 @@ fn outlook<'a>(
     let declared: BTreeSet<&HostName> = environments
         .flat_map(|environment| environment.hosts.iter().map(|host| &host.name))
         .collect();
-    let hosts: BTreeMap<_, _> = release
+    let mut capacity = stage_capacity(state, watch, release, plan, now);
+    let here = release.stage().map(|stage| &stage.environment);
+    let mut hosts = BTreeMap::new();
+    // In the order of the waves, in which they are told.
+    for (environment, host) in release
         .reached()
         .filter(|(_, host)| declared.contains(host))
-        .map(|(_, host)| {
-            (
-                host.clone(),
-                looks(state, watch, release, host, leased, now),
-            )
-        })
-        .collect();
-    let frozen = |environment| freezes::frozen_for(state, watch, release, environment, now);
+    {
+        let mut looks = looks(state, watch, release, host, leased, now);
+        if let (HostLooks::Ready, Some(capacity)) = (&looks, &mut capacity)
+            && Some(environment) == here
+            && let Err(reason) = capacity.take(host)
+        {
+            looks = HostLooks::Blocked(reason);
+        }
+        hosts.insert(host.clone(), looks);
+    }
+    let frozen = |environment| {
+        restart::in_the_way(state, &release.service, environment)
+            .or_else(|| traffic::in_the_way(state, &release.service, environment))
+            .or_else(|| freezes::frozen_for(state, watch, release, environment, now))
+    };
     let judged = watch.judged(state, release, now);
     let next = gates::next_environment(state, release);
     let ahead = (!gates::serving(state, release)).then(|| GatesAhead {

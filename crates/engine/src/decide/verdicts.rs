@@ -142,6 +142,13 @@ pub(super) fn carry_on(
             "Look it up with `plimsoll releases`.",
         ));
     };
+    if release.shifted.is_some() && matches!(release.status, Status::Rolling { .. }) {
+        return Ok(vec![Event::TrafficReturned {
+            release: release.id,
+            by,
+            reason,
+        }]);
+    }
     let held = match &release.status {
         Status::Rolling { held } => held.is_some(),
         Status::Good | Status::RollingBack(_) | Status::RolledBack(_) => false,

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use model::{Digest, Event, Generation, HostName, Order, ReleaseId, ServiceName, Timestamp};
+use model::{
+    Digest, DrainCause, Event, Generation, HostName, Order, ReleaseId, ServiceName, Timestamp,
+};
 use release::{Release, Status, hosts_that_decide};
 
-use super::gates;
 use super::{
-    Freeze, Good, HOMES_KEPT_MAX, HostState, Join, RELEASES_KEPT_MAX, Slot, SlotStatus, State,
-    Token, scope_key,
+    Drain, Freeze, Good, HOMES_KEPT_MAX, HostState, Join, RELEASES_KEPT_MAX, Slot, SlotStatus,
+    State, Token, scope_key,
 };
+use super::{gates, traffic};
 
 /// Takes in one event; total.
 pub fn evolve(state: &mut State, event: &Event, at: Timestamp) {
@@ -69,25 +71,7 @@ pub fn evolve(state: &mut State, event: &Event, at: Timestamp) {
             }
         }
         Event::HostOrdered { order } => ordered(state, order, at),
-        Event::HostConfirmed {
-            host,
-            service,
-            generation,
-            digest,
-        } => {
-            let goods = state.services.get(service).map(|it| it.goods.clone());
-            if let Some(slot) = state.slot_mut(host, service, *generation) {
-                slot.status = SlotStatus::Confirmed { since: at };
-                slot.running = *digest;
-                slot.unhealthy = None;
-                // It comes late to a release that became good without it.
-                let mut goods = goods.into_iter().flatten();
-                if goods.any(|good| good.digest == *digest && slot.confirmed(good.release)) {
-                    slot.add_home(*digest);
-                }
-            }
-            state.update_baking(service, at);
-        }
+        Event::HostConfirmed { .. } => confirmed(state, event, at),
         Event::HostFailed {
             host,
             service,
@@ -221,6 +205,15 @@ pub fn evolve(state: &mut State, event: &Event, at: Timestamp) {
         }
         // Nothing of the fleet depends on it yet.
         Event::Incident(_) => {}
+        Event::TrafficShifted { release, .. } | Event::TrafficReturned { release, .. } => {
+            of_release(state, *release, event, at);
+        }
+        Event::HostDrained { .. }
+        | Event::HostUndrained { .. }
+        | Event::RestartStarted { .. }
+        | Event::RestartStopped { .. }
+        | Event::RestartEnded { .. }
+        | Event::RampSet { .. } => traffic::evolve(state, event, at),
     }
 }
 
@@ -271,11 +264,39 @@ fn enrolled(state: &mut State, event: &Event) {
     state.hosts.insert(host.clone(), host_state);
 }
 
+fn confirmed(state: &mut State, event: &Event, at: Timestamp) {
+    let Event::HostConfirmed {
+        host,
+        service,
+        generation,
+        digest,
+    } = event
+    else {
+        return;
+    };
+    let goods = state.services.get(service).map(|it| it.goods.clone());
+    if let Some(slot) = state.slot_mut(host, service, *generation) {
+        slot.status = SlotStatus::Confirmed { since: at };
+        slot.running = *digest;
+        slot.unhealthy = None;
+        // It comes late to a release that became good without it.
+        let mut goods = goods.into_iter().flatten();
+        if goods.any(|good| good.digest == *digest && slot.confirmed(good.release)) {
+            slot.add_home(*digest);
+        }
+    }
+    state.restarted(host, service);
+    state.update_baking(service, at);
+}
+
 fn ordered(state: &mut State, order: &Order, at: Timestamp) {
     if let Some(host) = state.hosts.get_mut(&order.host) {
         host.generation = host.generation.max(order.generation);
         if let Some(slot) = host.slots.get_mut(&order.service) {
             slot.order = Some(order.clone());
+            // Out of the routes by its order now; what a person wants outlasts it.
+            let person = |it: &Drain| matches!(it.cause, DrainCause::Person { .. });
+            slot.drain = slot.drain.take().filter(person);
             slot.status = SlotStatus::Ordered { since: at };
             slot.unhealthy = None;
         }
@@ -329,6 +350,7 @@ fn turned_back(state: &mut State, id: ReleaseId, to: Option<Digest>, event: &Eve
     {
         service.goods.truncate(at + 1);
     }
+    state.let_in(&name, &DrainCause::Release { release: id });
     for host in state.hosts.values_mut() {
         if let Some(slot) = host.slots.get_mut(&name) {
             if to != Some(digest) {
@@ -354,6 +376,14 @@ impl State {
             .as_ref()
             .map_or(Generation(0), |order| order.generation);
         (current == generation).then_some(slot)
+    }
+
+    pub(super) fn any_slot_mut(
+        &mut self,
+        host: &HostName,
+        service: &ServiceName,
+    ) -> Option<&mut Slot> {
+        self.hosts.get_mut(host)?.slots.get_mut(service)
     }
 
     fn reported(&mut self, host: &HostName, report: u64) {

@@ -40,6 +40,8 @@ enum Move {
     Rules(u8),
     AskBreakGlass(u8),
     ConfirmBreakGlass(u8),
+    /// Something about who serves: restarts, drains, ramps, shifts, and what gateways say.
+    Steer(u8, u8),
 }
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
@@ -65,6 +67,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => (0_u8..2).prop_map(Move::Rules),
         1 => (0_u8..4).prop_map(Move::AskBreakGlass),
         1 => (0_u8..3).prop_map(Move::ConfirmBreakGlass),
+        6 => (0_u8..9, 0_u8..8).prop_map(|(what, host)| Move::Steer(what, host)),
     ];
     proptest::collection::vec(one, 0..160)
 }
@@ -84,7 +87,7 @@ fn content(pick: u8) -> String {
         "advance",
     ];
     let kind = kinds[usize::from(pick) % kinds.len()];
-    format!("{kind} content {pick}")
+    format!("{kind} service {pick}")
 }
 
 fn make(world: &mut World, step: &Move) {
@@ -218,6 +221,10 @@ fn make(world: &mut World, step: &Move) {
             });
             // Whoever pushes next uses it.
             world.break_glass = confirmed.ok().and(id);
+        }
+        Move::Steer(what, pick) => {
+            let host = host(world, *pick);
+            super::traffic::steer(world, *what, &host);
         }
         Move::Restart => {
             world.watch = crate::Watch::new(world.now);

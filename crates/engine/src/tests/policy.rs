@@ -421,7 +421,7 @@ fn a_host_of_many_that_is_never_heard_of_is_for_people() {
     }
     assert!(!said(&world, "rollback of"), "{:?}", world.story);
     let held = world.story.iter().find(|line| line.starts_with("held: "));
-    expect!["held: web-01: not confirmed within 40 s (2 of 8 hosts would decide); so far it fails at most 4.7 times as often as the old bundle"].assert_eq(held.expect("people are asked"));
+    expect!["held: web-01: not confirmed within 40 s (2 of 8 hosts would decide); so far it fails at most 2.8 times as often as the old bundle"].assert_eq(held.expect("people are asked"));
     carry_on(&mut world, "bob").unwrap();
     world.serve(2);
     assert!(good(&world, "new"), "{:?}", world.story);

@@ -42,8 +42,8 @@ fn a_good_change_goes_wave_by_wave() {
         wave passed
         production wave 2
         web-10 ordered Forward generation 1
-        web-11 ordered Forward generation 1
         web-10 confirmed
+        web-11 ordered Forward generation 1
         web-11 confirmed
         wave passed
         release 1 good"#]]

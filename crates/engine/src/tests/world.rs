@@ -115,6 +115,7 @@ pub(super) fn bundle(content: &str) -> Bundle {
         },
         parallel: 2,
         confirm_within_ms: Millis::seconds(10),
+        floor_permille: None,
         judge: JudgePlan {
             undecided: match content.contains("advance") {
                 true => Undecided::Advance,
@@ -132,7 +133,14 @@ pub(super) fn bundle(content: &str) -> Bundle {
         service: api(),
         files: [("config.toml".parse().unwrap(), file)].into(),
         packages: BTreeMap::new(),
-        commands: Commands::default(),
+        commands: Commands {
+            // Those with "service" in their name know how to be restarted.
+            restart: content.contains("service").then(|| model::Command {
+                run: vec!["restart".into()],
+                deadline_ms: Millis::seconds(5),
+            }),
+            ..Commands::default()
+        },
         health: None,
         plan: Plan {
             stages: [
@@ -513,7 +521,7 @@ impl World {
             evolve(&mut state, event, *at);
         }
         assert_eq!(
-            STATE_FORMAT, 3,
+            STATE_FORMAT, 4,
             "old snapshots must not be read by a new meaning"
         );
         let bytes = serde_json::to_vec(&state).unwrap();

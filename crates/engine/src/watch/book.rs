@@ -4,10 +4,10 @@
 //! Invariant: seconds are closed in their order and once; what comes for a
 //! closed one is dropped and counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use judge::{FleetWatch, Tick};
-use model::{EnvironmentName, HostName, Millis, ServiceName, Timestamp};
+use model::{BundleCounts, EnvironmentName, HostName, Millis, ServiceName, Timestamp};
 use release::{Release, Status};
 
 use super::beats::Seen;
@@ -47,7 +47,12 @@ pub(super) struct Book {
     fleet: FleetWatch,
     pub(super) telemetry: Telemetry,
     pub(super) comparison: Option<Comparison>,
+    /// The newest closed seconds of which a source told, with their requests.
+    lately: VecDeque<(i64, BundleCounts)>,
 }
+
+/// So many: a ramp's longest step.
+const LATELY_MAX: usize = 90;
 
 /// What is known of how well seconds are known.
 #[derive(Debug, Clone, Copy, Default)]
@@ -95,6 +100,7 @@ impl Book {
             fleet: FleetWatch::new(SLO),
             telemetry: Telemetry::default(),
             comparison: None,
+            lately: VecDeque::new(),
         }
     }
 
@@ -188,7 +194,15 @@ impl Book {
                 self.looked = (now, at);
             }
             if second.told {
-                self.fleet.observe(at.unsigned_abs(), second.all());
+                let all = second.all();
+                self.fleet.observe(at.unsigned_abs(), all);
+                let counts = BundleCounts {
+                    requests: all.n,
+                    failed: all.e.min(all.n),
+                };
+                self.lately.push_back((at, counts));
+                let surplus = self.lately.len().saturating_sub(LATELY_MAX);
+                self.lately.drain(..surplus);
             }
             if let Some(comparison) = &mut self.comparison {
                 let serves = comparison.is_unanswered(&tick)
@@ -207,6 +221,16 @@ impl Book {
             self.usual.learn(&self.fleet);
         }
         self.closed = through;
+    }
+
+    /// Requests of closed seconds that began at `since` or later.
+    pub(super) fn counted_since(&self, since: Timestamp) -> BundleCounts {
+        let ms = |second: i64| second.saturating_mul(1000);
+        let seconds = self.lately.iter();
+        let seconds = seconds.filter(|(at, _)| ms(*at) >= since.as_millisecond());
+        seconds.fold(BundleCounts::default(), |sum, (_, counts)| {
+            sum.plus(*counts)
+        })
     }
 
     /// With which second, of those up to `through`, the judge is told what hosts said: the newest
@@ -309,6 +333,6 @@ fn serves(
     digest: model::Digest,
 ) -> bool {
     let share = crate::due::canary(state, environment, service);
-    let routed = share.is_some_and(|(routed, share)| routed == digest && share.get() > 0);
+    let routed = share.is_some_and(|(routed, share)| routed == digest && share.most.get() > 0);
     routed && roster.0.values().any(|it| it.running == Some(digest))
 }

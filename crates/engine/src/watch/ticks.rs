@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::verdict::Evidence;
-use model::{Digest, EnvironmentName, Explanation, ServiceName, TickCounts, Timestamp, Verdict};
+use model::{
+    BundleCounts, Digest, EnvironmentName, Explanation, ServiceName, TickCounts, Timestamp, Verdict,
+};
 
 use super::Watch;
 use super::book::{Book, overdue};
@@ -156,6 +158,17 @@ impl Watch {
         service: &ServiceName,
     ) -> Option<Timestamp> {
         self.book(environment, service)?.fails_since()
+    }
+
+    /// Requests of a service in an environment, in closed seconds since then (the last minute and a half at most).
+    pub fn counted_since(
+        &self,
+        environment: &EnvironmentName,
+        service: &ServiceName,
+        since: Timestamp,
+    ) -> BundleCounts {
+        let book = self.book(environment, service);
+        book.map_or_else(BundleCounts::default, |book| book.counted_since(since))
     }
 
     /// A service's usual traffic in an environment, and over how many seconds it was seen.

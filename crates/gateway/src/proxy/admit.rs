@@ -69,6 +69,9 @@ impl From<Reason> for Refused {
     }
 }
 
+/// A ramp's step takes a few seconds; all who are told to come back need not come at once.
+const RAMP_LATER: Duration = Duration::from_secs(5);
+
 impl Front {
     /// Decides whether and where the request goes, and waits for a slot there.
     pub(super) async fn admit(
@@ -156,6 +159,12 @@ impl Front {
                 deadline,
             })
         };
+        if !route.router.lets_in(tenant) {
+            return Err(Refused {
+                later: RAMP_LATER,
+                ..Reason::Ramping.into()
+            });
+        }
         let key = |route: &Route| {
             let choice = route.router.choose(tenant);
             let choice = choice.map_err(|edge::NoBackend| Reason::NoHost)?;

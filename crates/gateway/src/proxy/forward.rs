@@ -18,12 +18,14 @@ use super::{Front, Peer};
 use crate::answer::Reason;
 use crate::board::Route;
 use crate::body::{Download, Phase, Progress, ReplyBody};
+use crate::drains::Visit;
 use crate::exchange::{Answered, Failed, exchange};
 use crate::headers;
 use crate::ledger::Ticket;
 use crate::tunnel::{self, Tunnel};
 use crate::upstream::{SendError, Terms, Unanswered};
 use crate::vitals::Busy;
+
 /// What a request needs once it is answered.
 struct Rest {
     progress: Option<Arc<Progress>>,
@@ -47,7 +49,7 @@ impl Front {
         let (answered, rest) = self.send(admitted, deadline).await?;
         let Answered {
             mut response,
-            connection,
+            mut connection,
             permit,
         } = answered;
         let Rest {
@@ -67,7 +69,8 @@ impl Front {
             && tunnel::protocol(response.headers()).is_some_and(|it| is_same(it, protocol.as_ref()))
         {
             permit.end(Ended::Ok);
-            return Ok(self.switch(peer, response, client, ticket));
+            let visit = connection.take_visit();
+            return Ok(self.switch(peer, response, client, ticket, visit));
         }
         if status.is_informational() || headers::has_coding_but_chunked(response.headers()) {
             // A switch of protocols that nobody asked for, or a body that can't be passed on.
@@ -158,12 +161,13 @@ impl Front {
         mut response: Response<Incoming>,
         client: OnUpgrade,
         mut ticket: Ticket,
+        visit: Option<Visit>,
     ) -> Response<ReplyBody> {
         let backend = hyper::upgrade::on(&mut response);
         ticket.answered(Duration::ZERO);
         ticket.settle(Outcome::Served);
         self.tallies.upgrades.add();
-        let tunnel = Tunnel::new(client, backend, &self.tallies.tunnels);
+        let tunnel = Tunnel::new(client, backend, &self.tallies.tunnels, visit);
         peer.line.leave(tunnel);
         let protocol = tunnel::protocol(response.headers()).cloned();
         headers::strip_hop_by_hop(response.headers_mut());
@@ -215,6 +219,7 @@ fn fail(ticket: Ticket, error: Option<SendError>, progress: Option<&Progress>) -
         | Reason::NoHost
         | Reason::Overloaded
         | Reason::Stalled
+        | Reason::Ramping
         | Reason::OwnResources
         | Reason::NotSupported
         | Reason::BodyTooLarge => ticket.refuse(reason),

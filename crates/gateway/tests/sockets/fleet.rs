@@ -97,6 +97,8 @@ pub(crate) struct Known {
     pub(crate) seconds: BTreeMap<u64, TickCounts>,
     /// Seconds that came again.
     pub(crate) repeats: usize,
+    /// What was last said of the routes.
+    pub(crate) applied: Option<model::Applied>,
     epoch: Option<u64>,
     /// Runs of the gateway that another has taken over from.
     ended: Vec<u64>,
@@ -256,6 +258,7 @@ async fn counts(
         known.seconds.clear();
     }
     known.posts += 1;
+    known.applied = request.applied;
     known.rows_max = known.rows_max.max(request.rows.len());
     for row in request.rows {
         let counts = BundleCounts {

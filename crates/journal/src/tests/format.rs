@@ -203,5 +203,5 @@ async fn events_once_written_are_read_for_ever() {
         let record = journal.read(Seq(seq.0 - 1), 1).await.unwrap().remove(0);
         assert_eq!(record.event, event);
     }
-    assert!(kinds.len() >= 40, "{kinds:?}");
+    assert!(kinds.len() >= 48, "{kinds:?}");
 }

@@ -108,11 +108,15 @@ fn status(code: Code) -> StatusCode {
         | Code::RevertMoved
         | Code::SecondPerson
         | Code::IncidentOver
+        | Code::BelowFloor
+        | Code::RestartUnderWay
+        | Code::RestartStorm
         | Code::StaleGeneration => StatusCode::CONFLICT,
         Code::InvalidBundle
         | Code::InvalidTopology
         | Code::MissingBlob
         | Code::NoHosts
+        | Code::NotRestartable
         | Code::ChecksFailed
         | Code::Incompatible
         | Code::InvalidChecks

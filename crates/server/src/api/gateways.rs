@@ -19,6 +19,8 @@ use crate::ticks;
 
 /// Rows in one post at most.
 const ROWS_PER_POST_MAX: usize = 10_000;
+/// Drained hosts in one post at most: a quarter of the largest fleet's.
+const DRAINED_PER_POST_MAX: usize = 25_000;
 
 /// Whose routes.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -81,12 +83,22 @@ pub(crate) async fn counts(
             "Post them in parts.",
         )));
     }
+    let drained = request.applied.as_ref().map_or(0, |it| it.drained.len());
+    if drained > DRAINED_PER_POST_MAX {
+        let message = format!("{drained} drained hosts; at most {DRAINED_PER_POST_MAX}");
+        return Err(No(Refusal::new(
+            Code::TooLarge,
+            message,
+            "Drain fewer hosts at once.",
+        )));
+    }
     refuse(&ticks::problems(&request.ticks))?;
     let CountsRequest {
         environment,
         epoch_ms,
         rows,
         ticks,
+        applied,
     } = request;
     let rows = rows.into_iter().map(|row| Row {
         service: row.service,
@@ -101,6 +113,9 @@ pub(crate) async fn counts(
     let (reply, answer) = tokio::sync::oneshot::channel();
     let taken = app.control.observe(move |watch, now| {
         let taken = watch.ticks(gateway.as_str(), &environment, epoch_ms, ticks, now);
+        if let Some(applied) = applied {
+            watch.applied(&gateway, epoch_ms, &environment, applied, now);
+        }
         let send_all = watch.count(&gateway, &environment, epoch_ms, rows, now);
         let _ = reply.send(CountsAnswer {
             send_all,

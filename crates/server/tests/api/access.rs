@@ -35,6 +35,7 @@ fn operations() -> Vec<(Method, &'static str, String, Value, For)> {
     let check = json!({ "bundle": bundle("never uploaded") });
     let approval = json!({ "release": 1, "binds": digest });
     let glass = json!({ "service": "apu", "gates": ["freeze"], "reason": "" });
+    let drain = json!({ "service": "apu", "host": "web-1", "reason": "" });
     let lift = json!({ "service": "api", "digest": digest, "reason": "" });
     let enrol = json!({ "host": "web-1", "join_token": "", "public_key": "", "peer_address": "",
         "adopted": {}, "fence": 0 });
@@ -47,6 +48,7 @@ fn operations() -> Vec<(Method, &'static str, String, Value, For)> {
             "/v1/releases/{id}/verdict" => "/v1/releases/1/verdict".to_owned(),
             "/v1/releases/{id}/continue" => "/v1/releases/1/continue".to_owned(),
             "/v1/sources/{source}/ticks" => "/v1/sources/shop/ticks".to_owned(),
+            "/v1/restarts/{id}" => "/v1/restarts/1".to_owned(),
             "/v1/break-glass/{id}/confirm" => "/v1/break-glass/1/confirm".to_owned(),
             "/v1/break-glass/{id}/review" => "/v1/break-glass/1/review".to_owned(),
             "/v1/blobs/{digest}" => blob.clone(),
@@ -74,6 +76,34 @@ fn operations() -> Vec<(Method, &'static str, String, Value, For)> {
             "/v1/releases/{id}/countersignatures",
             &json!({ "keyid": "", "sig": "" }),
             Bearer(Role::Approver),
+        ),
+        row(&get, "/v1/traffic", &none, Bearer(Role::Viewer)),
+        row(&get, "/v1/restarts/{id}", &none, Bearer(Role::Viewer)),
+        row(
+            &post,
+            "/v1/restarts",
+            &json!({ "service": "apu", "reason": "" }),
+            Bearer(Role::Operator),
+        ),
+        row(
+            &post,
+            "/v1/restarts/stop",
+            &json!({ "service": "apu" }),
+            Bearer(Role::Operator),
+        ),
+        row(&post, "/v1/traffic/drain", &drain, Bearer(Role::Operator)),
+        row(&post, "/v1/traffic/undrain", &drain, Bearer(Role::Operator)),
+        row(
+            &post,
+            "/v1/traffic/shift",
+            &json!({ "service": "apu", "away_from": digest, "reason": "" }),
+            Bearer(Role::Operator),
+        ),
+        row(
+            &post,
+            "/v1/traffic/ramp",
+            &json!({ "service": "apu", "open_permille": 250, "reason": "" }),
+            Bearer(Role::Operator),
         ),
         row(&post, "/v1/break-glass", &glass, Bearer(Role::Operator)),
         row(

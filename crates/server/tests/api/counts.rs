@@ -16,6 +16,7 @@ struct Gateway {
 impl Gateway {
     async fn post(&self, rows: Vec<CountRow>) -> bool {
         let request = CountsRequest {
+            applied: None,
             environment: "production".parse::<EnvironmentName>().unwrap(),
             epoch_ms: self.epoch_ms,
             rows,
@@ -83,6 +84,7 @@ async fn totals_stay_exact_over_repeats_and_restarts_of_a_gateway() {
     assert_eq!(seen().await, (22, 7, (2, 2)));
 
     let request = CountsRequest {
+        applied: None,
         environment: "production".parse().unwrap(),
         epoch_ms: 2_000,
         rows: (0..10_001)

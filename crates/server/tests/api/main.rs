@@ -23,3 +23,4 @@ mod stop;
 mod support;
 mod tasks;
 mod tls;
+mod traffic;

@@ -427,7 +427,14 @@ pub(crate) fn bundle(content: &str) -> Bundle {
         service: "api".parse().unwrap(),
         files: [("api.toml".parse().unwrap(), file)].into(),
         packages: BTreeMap::new(),
-        commands: Commands::default(),
+        commands: Commands {
+            // Those with "service" in their name know how to be restarted.
+            restart: content.contains("service").then(|| model::Command {
+                run: vec!["restart".into()],
+                deadline_ms: Millis::seconds(5),
+            }),
+            ..Commands::default()
+        },
         health: None::<HealthCheck>,
         plan: Plan {
             stages: [

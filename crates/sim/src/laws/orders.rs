@@ -1,7 +1,8 @@
 //! What a host may be told, and what its word is worth.
 
 use model::{
-    Digest, Generation, HostName, Millis, Order, OrderKind, ServiceName, StagePlan, Timestamp,
+    Digest, DrainCause, Generation, HostName, Millis, Order, OrderKind, Permille, ServiceName,
+    StagePlan, Timestamp,
 };
 
 use super::{Lawful, Laws, Newest, law};
@@ -30,7 +31,13 @@ impl Laws {
         match order.kind {
             OrderKind::Forward => self.ordered_forward(order)?,
             OrderKind::Rollback => self.ordered_back(order)?,
+            OrderKind::Restart => self.ordered_again(order)?,
         }
+        let person = |cause: &mut DrainCause| matches!(cause, DrainCause::Person { .. });
+        if !self.drained.get_mut(&key).is_some_and(person) {
+            self.drained.remove(&key);
+        }
+        self.unhealthy.remove(&key);
         self.told
             .entry(key.clone())
             .or_default()
@@ -45,6 +52,50 @@ impl Laws {
             },
         );
         Ok(())
+    }
+
+    /// Nothing but what runs there, for a restart that goes on.
+    fn ordered_again(&mut self, order: &Order) -> Lawful {
+        let place = (order.service.clone(), order.environment.clone());
+        let wanted = self.restarts.values().any(|restart| *restart == place);
+        law(wanted, "restarts", || {
+            format!("{} is restarted, and nobody wants it", order.host)
+        })?;
+        let key = (order.host.clone(), order.service.clone());
+        let told = self
+            .told
+            .get(&key)
+            .is_some_and(|it| it.contains(&order.digest));
+        let found = self.origins.get(&key) == Some(&order.digest);
+        law(told || found, "restarts", || {
+            format!("{} is restarted with what it never ran", order.host)
+        })?;
+        self.floor(&order.host, &order.service)
+    }
+
+    /// No step forward and no restart takes out a host that serves when that leaves too few.
+    pub(super) fn floor(&self, host: &HostName, service: &ServiceName) -> Lawful {
+        let Some(hosts) = self.serving.get(service) else {
+            return Ok(());
+        };
+        let out = |host: &HostName| {
+            let key = (host.clone(), service.clone());
+            self.drained.contains_key(&key)
+                || self.unhealthy.contains(&key)
+                || self.newest.get(&key).is_some_and(|it| it.open || it.astray)
+        };
+        if !hosts.contains(host) || out(host) {
+            return Ok(());
+        }
+        let others = hosts.iter().filter(|host| out(host)).count();
+        let serve = Permille::of(3, 4).share_of(hosts.len() as u64) as usize;
+        let max = hosts.len().saturating_sub(serve).max(1);
+        law(others < max || hosts.len() == 1, "floor", || {
+            format!(
+                "{host} goes while {others} others of {} are out",
+                hosts.len()
+            )
+        })
     }
 
     fn ordered_forward(&mut self, order: &Order) -> Lawful {
@@ -99,7 +150,8 @@ impl Laws {
         let parallel = plan.map_or(StagePlan::default().parallel, |plan| plan.parallel) as usize;
         law(changing < parallel.max(1), "parallel", || {
             format!("{host} is ordered forward while {changing} others change; at most {parallel}")
-        })
+        })?;
+        self.floor(&order.host, &order.service)
     }
 
     fn ordered_back(&mut self, order: &Order) -> Lawful {

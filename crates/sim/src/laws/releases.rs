@@ -2,8 +2,8 @@
 
 use model::gate::TestRecord;
 use model::{
-    Bundle, Digest, EnvironmentName, HostName, OrderKind, ReleaseId, RollbackCause, ServiceName,
-    Verdict, Wave,
+    Bundle, Digest, DrainCause, EnvironmentName, HostName, OrderKind, ReleaseId, RollbackCause,
+    ServiceName, Verdict, Wave,
 };
 
 use super::{Course, Lawful, Laws, Leg, law};
@@ -155,6 +155,8 @@ impl Laws {
     }
 
     pub(super) fn turned_back(&mut self, release: ReleaseId, cause: &RollbackCause) -> Lawful {
+        let over = DrainCause::Release { release };
+        self.let_in(|cause| *cause == over);
         let course = self.course(release)?;
         course.rolling = false;
         let machine = match cause {
@@ -201,7 +203,7 @@ impl Laws {
     pub(super) fn back(&mut self, release: ReleaseId) -> Lawful {
         let left = self.newest.iter().find(|(_, newest)| {
             newest.order.release == release
-                && (newest.order.kind == OrderKind::Forward || newest.open || newest.astray)
+                && (newest.order.kind != OrderKind::Rollback || newest.open || newest.astray)
         });
         law(left.is_none(), "way back", || {
             format!(

@@ -3,8 +3,8 @@
 //! Invariant: a token's secret is in one answer, when it is made, and in none after.
 
 use model::{
-    Digest, EnvironmentName, Generation, HostName, Role, ServiceName, TenantName, TickCounts,
-    Timestamp, ZoneName,
+    Applied, Digest, EnvironmentName, Generation, HostName, Role, ServiceName, TenantName,
+    TickCounts, Timestamp, ZoneName,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -180,6 +180,10 @@ pub struct CountsRequest {
     #[serde(default)]
     #[schema(value_type = Vec<Object>)]
     pub ticks: Vec<TickCounts>,
+    /// The routes that it has applied, and what drained hosts still work on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub applied: Option<Applied>,
 }
 
 /// `POST /v1/sources/NAME/ticks`: what a program counts that is no gateway of ours.

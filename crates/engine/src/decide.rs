@@ -22,6 +22,7 @@ use model::{
     Timestamp, TokenId, Topology,
 };
 
+use crate::incidents::{self, IncidentInput};
 use crate::{State, Watch};
 
 pub use people::well_formed;
@@ -204,6 +205,8 @@ pub enum Input {
         hold: bool,
         reason: String,
     },
+    /// Alerts, incidents, on-call and paging.
+    Incident(Box<IncidentInput>),
     /// Time passed, or the watch changed.
     Tick,
 }
@@ -338,8 +341,15 @@ pub fn decide(
         | Input::Undrain { .. }
         | Input::Shift { .. }
         | Input::Ramp { .. } => about_traffic(state, watch, input, now),
-        Input::Tick => Ok(tick::tick(state, watch, now)),
+        Input::Incident(input) => incidents::decide(state, watch, *input, now),
+        Input::Tick => Ok(ticked(state, watch, now)),
     }
+}
+
+fn ticked(state: &State, watch: &Watch, now: Timestamp) -> Vec<Event> {
+    let mut events = tick::tick(state, watch, now);
+    events.extend(incidents::tick(state, watch, now));
+    events
 }
 
 fn issue_join(state: &State, input: Input) -> Result<Vec<Event>, Refusal> {

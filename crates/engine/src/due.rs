@@ -17,7 +17,7 @@ use model::{
 use release::gates::Probing;
 use release::{Release, Status};
 
-use crate::{State, gates};
+use crate::{State, Watch, gates, incidents};
 
 pub(crate) use routes::{canary, is_routed};
 
@@ -254,14 +254,18 @@ fn load(state: &State, release: &Release, host: &HostName) -> Option<TaskKind> {
     under_way.then_some(TaskKind::Load { plan })
 }
 
-/// When to tick although nothing happened; `None` while nothing is under way.
-pub fn wake_at(state: &State, now: Timestamp) -> Option<Timestamp> {
+/// When to tick although nothing happened; `None` while nothing is declared.
+pub fn wake_at(state: &State, watch: &Watch, now: Timestamp) -> Option<Timestamp> {
     let active = state
         .services
         .values()
         .any(|service| service.active.is_some());
     let under_way = active || state.restarts().next().is_some() || !state.traffic.ramps.is_empty();
-    under_way.then(|| TICK_EVERY.after(now))
+    let by_tick = under_way.then(|| TICK_EVERY.after(now));
+    by_tick
+        .into_iter()
+        .chain(incidents::wake_at(state, watch, now))
+        .min()
 }
 
 /// What one host should have been told.

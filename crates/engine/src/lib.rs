@@ -20,6 +20,7 @@ pub mod decide;
 pub mod due;
 mod freezes;
 mod gates;
+pub mod incidents;
 pub mod state;
 pub mod watch;
 
@@ -27,6 +28,7 @@ pub use decide::{Input, decide};
 pub use due::{Effect, due, wake_at};
 pub use freezes::{FreezeNow, freezes};
 pub use gates::{Beside, approvals_needed, attestation_void, binds, gates};
+pub use incidents::IncidentInput;
 pub use release::{Release, Rollback, Stage, Status, waves};
 pub use state::{HostState, ServiceState, Slot, SlotStatus, State, evolve};
 pub use watch::Watch;

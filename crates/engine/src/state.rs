@@ -56,6 +56,9 @@ pub struct State {
     /// Restarts and ramps.
     #[serde(default)]
     pub traffic: Traffic,
+    /// Alerts, incidents, on-call and paging.
+    #[serde(default)]
+    pub incidents: incident::State,
 }
 
 /// A way past gates in an emergency.

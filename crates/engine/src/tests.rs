@@ -3,6 +3,7 @@
 mod entry;
 mod gates;
 mod healthy;
+mod incidents;
 mod laws;
 mod moved;
 mod policy;

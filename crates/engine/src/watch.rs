@@ -13,6 +13,9 @@ use model::{
     ServiceName, TenantName, Timestamp,
 };
 
+use incident::alerts::{Incoming, Leases, intake};
+
+use crate::State;
 use beats::Seen;
 use budget::Recent;
 use edges::Edges;
@@ -70,6 +73,8 @@ pub struct Watch {
     books: Books,
     /// The second in which books were last opened for what is declared.
     opened: Option<i64>,
+    /// Until when alerts fire without being told again.
+    leases: Leases,
 }
 
 type RowKey = (
@@ -131,7 +136,20 @@ impl Watch {
             sources: Sources::default(),
             books: Books::new(),
             opened: None,
+            leases: Leases::resumed(now),
         }
+    }
+
+    /// Until when alerts fire without being told again.
+    pub fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
+    /// Remembers a batch of alerts whose events are in `state` already.
+    pub fn renew(&mut self, state: &State, batch: &[Incoming], now: Timestamp) {
+        let known = &state.incidents;
+        let taken = intake(known, &self.leases, batch, now);
+        self.leases.take(&taken, known);
     }
 
     /// When this process began to listen.

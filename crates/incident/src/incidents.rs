@@ -44,7 +44,9 @@ pub struct Observation {
 pub fn severity(cause: &Cause) -> Option<Severity> {
     match cause {
         Cause::VerdictFailed { .. } | Cause::RollbackStarted { .. } => Some(Severity::Sev2),
-        Cause::RollbackFailing { .. } | Cause::HostRevertFailing { .. } => Some(Severity::Sev1),
+        Cause::RollbackFailing { .. }
+        | Cause::HostRevertFailing { .. }
+        | Cause::ServiceFailing { .. } => Some(Severity::Sev1),
         Cause::AgentsSilent { hosts, of, .. } if hosts >= of => Some(Severity::Sev1),
         Cause::AgentsSilent { .. } | Cause::Person { .. } => Some(Severity::Sev2),
         Cause::RollbackCompleted { .. } => None,
@@ -90,7 +92,7 @@ pub fn observe(state: &State, seen: Observation, now: Timestamp) -> Vec<Incident
         (None, Some(severity)) => vec![IncidentEvent::Opened {
             incident: IncidentId(state.incidents_given + 1),
             by: Actor::plimsoll(),
-            title: titled(seen.service.as_ref(), &seen.cause.to_string()),
+            title: titled(seen.service.as_ref(), &seen.cause.headline()),
             service: seen.service,
             group,
             severity,

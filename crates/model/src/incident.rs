@@ -134,6 +134,12 @@ pub enum Cause {
         hosts: u32,
         of: u32,
     },
+    /// A service's requests fail as a whole, whichever bundle answers.
+    ServiceFailing {
+        service: ServiceName,
+        environment: EnvironmentName,
+        since: Timestamp,
+    },
     /// A person says so.
     Person { words: String },
 }
@@ -147,6 +153,11 @@ impl Cause {
             | Cause::RollbackFailing { release, .. } => Some(format!("release:{release}")),
             Cause::HostRevertFailing { host, .. } => Some(format!("host:{host}")),
             Cause::AgentsSilent { environment, .. } => Some(format!("agents:{environment}")),
+            Cause::ServiceFailing {
+                service,
+                environment,
+                ..
+            } => Some(format!("service:{environment}/{service}")),
             Cause::RollbackCompleted { .. } | Cause::Person { .. } => None,
         }
     }

@@ -280,7 +280,8 @@ impl Owner {
 
     fn pause(&self) -> Duration {
         let now = self.clock();
-        let until = wake_at(&self.state, now).map(|at| model::Millis::between(now, at).duration());
+        let until = wake_at(&self.state, &self.watch, now)
+            .map(|at| model::Millis::between(now, at).duration());
         let pause = until.unwrap_or(IDLE_TURN).min(IDLE_TURN);
         if self.unlooked {
             return pause.min(LOOK_EVERY.saturating_sub(self.looked_at.elapsed()));
@@ -332,7 +333,7 @@ impl Owner {
             }
         }
         let asked = events.len();
-        if looks && wake_at(&self.state, self.now).is_some() {
+        if looks && wake_at(&self.state, &self.watch, self.now).is_some() {
             // Ticks are never refused.
             let _ = self.apply(Input::Tick, &mut events);
             self.attest(&mut events);

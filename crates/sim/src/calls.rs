@@ -44,7 +44,7 @@ impl World {
         self.published(&events);
         // The shell ends each turn with a look at the clock and at the counts.
         self.plane.watch.close(&self.plane.state, now);
-        if engine::wake_at(&self.plane.state, now).is_some() {
+        if engine::wake_at(&self.plane.state, &self.plane.watch, now).is_some() {
             let more = self.plane.give(Input::Tick, now)?;
             self.published(&more);
             events.extend(more);
@@ -119,7 +119,7 @@ impl World {
         if self.plane.up {
             self.plane.watch.close(&self.plane.state, now);
         }
-        if self.plane.up && engine::wake_at(&self.plane.state, now).is_some() {
+        if self.plane.up && engine::wake_at(&self.plane.state, &self.plane.watch, now).is_some() {
             let events = self.plane.give(Input::Tick, now).unwrap_or_default();
             self.published(&events);
             // Ticks and signatures are never refused.

@@ -203,8 +203,7 @@ pub fn evolve(state: &mut State, event: &Event, at: Timestamp) {
         Event::Thawed { scope, .. } => {
             state.freezes.remove(&scope_key(scope));
         }
-        // Nothing of the fleet depends on it yet.
-        Event::Incident(_) => {}
+        Event::Incident(event) => state.incidents.evolve(event, at),
         Event::TrafficShifted { release, .. } | Event::TrafficReturned { release, .. } => {
             of_release(state, *release, event, at);
         }

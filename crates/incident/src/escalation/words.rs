@@ -12,6 +12,8 @@ use super::id_of;
 use crate::oncall::zone;
 use crate::state::{Incident, Over, Relief, State};
 
+/// Causes that a page tells: how it began; the timeline has them all.
+const CAUSES_MAX: usize = 3;
 /// Incidents that a digest names; the rest is a number.
 const NAMED_MAX: usize = 10;
 
@@ -62,6 +64,8 @@ fn lines(state: &State, incident: &Incident, reader: &ContactName, now: Timestam
     if services.len() > 1 {
         lines.push(format!("Touches {}.", services.join(", ")));
     }
+    let first_causes = incident.causes.iter().take(CAUSES_MAX);
+    lines.extend(first_causes.map(|(at, cause)| format!("{}: {cause}.", clock(*at))));
     lines.extend(incident.changes.iter().map(|change| {
         format!(
             "Began {} after wave {} of release {} of {} in {}.",

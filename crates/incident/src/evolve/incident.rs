@@ -209,6 +209,7 @@ fn caused(incident: &mut Incident, cause: Option<&Cause>, at: Timestamp) {
         Cause::VerdictFailed { .. }
         | Cause::HostRevertFailing { .. }
         | Cause::AgentsSilent { .. }
+        | Cause::ServiceFailing { .. }
         | Cause::Person { .. } => {}
     }
     keep(&mut incident.causes, (at, cause.clone()));

@@ -214,10 +214,12 @@ fn a_rollback_that_works_wakes_nobody_and_says_so() {
     rolled_back(&mut world);
     let page = world.due().remove(0);
     assert_eq!(page.urgency, Urgency::Low);
-    let subject = "[SEV2] api: release 118 is rolled back: 8 % fail: rolled back, please verify";
+    let subject = "[SEV2] api: release 118 is rolled back: rolled back, please verify";
     assert_eq!(page.subject, subject);
     expect_test::expect![[r#"
         Incident 1, SEV2, detected 13:00:00 CET.
+        13:00:00 CET: release 118 is rolled back: 8 % fail.
+        13:00:04 CET: release 118 was rolled back in 4 s.
         Rolled back 13:00:04 CET: release 118, in 4 s. Please verify.
         Nothing of it is seen since 13:00:04 CET."#]]
     .assert_eq(&page.body);

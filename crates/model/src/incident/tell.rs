@@ -34,7 +34,36 @@ impl fmt::Display for Cause {
                 hosts,
                 of,
             } => write!(f, "{hosts} of {of} agents of {environment} are silent"),
+            Cause::ServiceFailing {
+                service,
+                environment,
+                since,
+            } => write!(
+                f,
+                "{service} fails in {environment} since {}",
+                since.strftime("%H:%M:%S UTC")
+            ),
             Cause::Person { words } => f.pad(words),
+        }
+    }
+}
+
+impl Cause {
+    /// Without its reason: a title.
+    pub fn headline(&self) -> String {
+        match self {
+            Cause::VerdictFailed { release, wave, .. } => {
+                format!("wave {} of release {release} failed", wave + 1)
+            }
+            Cause::RollbackStarted { release, .. } => format!("release {release} is rolled back"),
+            Cause::RollbackFailing { release, .. } => {
+                format!("the rollback of release {release} does not end")
+            }
+            Cause::HostRevertFailing { host, .. } => format!("{host} can't find its way back"),
+            Cause::RollbackCompleted { .. }
+            | Cause::AgentsSilent { .. }
+            | Cause::ServiceFailing { .. }
+            | Cause::Person { .. } => self.to_string(),
         }
     }
 }

@@ -19,7 +19,10 @@ const TOWER: &[(&str, &[&str])] = &[
     ("check", &["model"]),
     ("incident", &["model"]),
     // Machines: pure.
-    ("engine", &["judge", "release", "check", "model"]),
+    (
+        "engine",
+        &["judge", "release", "check", "incident", "model"],
+    ),
     ("node", &["model"]),
     ("edge", &["model"]),
     // Adapters, which don't know each other.
@@ -31,7 +34,18 @@ const TOWER: &[(&str, &[&str])] = &[
     // Shells.
     (
         "server",
-        &["check", "engine", "journal", "judge", "wire", "model"],
+        &[
+            "check",
+            "engine",
+            "incident",
+            "journal",
+            "judge",
+            "monitor",
+            "notify",
+            "subscribers",
+            "wire",
+            "model",
+        ],
     ),
     ("agent", &["check", "monitor", "node", "wire", "model"]),
     ("gateway", &["edge", "wire", "model"]),
@@ -48,8 +62,8 @@ const TOWER: &[(&str, &[&str])] = &[
 ];
 
 const BELOW_THE_BINARY: &[&str] = &[
-    "agent", "check", "drill", "edge", "engine", "gateway", "journal", "judge", "model", "node",
-    "release", "server", "wire",
+    "agent", "check", "drill", "edge", "engine", "gateway", "incident", "journal", "judge",
+    "model", "node", "release", "server", "wire",
 ];
 
 /// The most packages that manifests may name. Each is somebody else's release

@@ -1,11 +1,14 @@
 //! The HTTP API under `/v1`. Everything in it can be read with `curl`.
 
 mod agents;
+mod alerts;
+mod am;
 mod answer;
 mod blobs;
 mod changes;
 mod gates;
 mod gateways;
+mod incidents;
 mod judged;
 mod ops;
 mod people;
@@ -27,12 +30,14 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 use utoipa::OpenApi;
 
+use self::answer::No;
 use crate::blobs::Blobs;
 use crate::boards::Boards;
 use crate::checks::Checks;
 use crate::control::Control;
 use crate::limits::{BLOB_WITHIN, BODY_BYTES_MAX, CHECK_WITHIN, POLL_MAX, REQUEST_WITHIN};
 use crate::metrics::Requests;
+use crate::pages::Tickets;
 use crate::sources::Sources;
 
 /// What handlers share.
@@ -47,6 +52,7 @@ pub(crate) struct App {
     pub(crate) stop: watch::Receiver<bool>,
     pub(crate) requests: Requests,
     pub(crate) sources: Sources,
+    pub(crate) tickets: Tickets,
 }
 
 #[derive(OpenApi)]
@@ -101,6 +107,16 @@ pub(crate) struct App {
         traffic::undrain,
         traffic::shift,
         traffic::ramp,
+        incidents::list,
+        incidents::show,
+        incidents::open,
+        incidents::say,
+        incidents::on_call,
+        incidents::declare,
+        incidents::ask_back,
+        incidents::acknowledge,
+        alerts::webhook,
+        alerts::enqueue,
         blobs::put_blob,
         blobs::get_blob,
         blobs::missing,
@@ -123,6 +139,7 @@ pub(crate) fn router(app: App) -> Router {
         .merge(about_gates())
         .merge(about_verdicts())
         .merge(about_traffic())
+        .merge(about_incidents())
         .route("/v1/rollbacks", post(people::roll_back))
         .route("/v1/quarantine/lift", post(people::lift))
         .route("/v1/bundles/{digest}", get(people::bundle))
@@ -200,7 +217,26 @@ fn about_gates() -> Router<App> {
         .route("/v1/thaws", post(gates::thaw))
 }
 
-/// What the judge says, and what people make of it.
+/// Alerts, incidents and on-call.
+fn about_incidents() -> Router<App> {
+    Router::new()
+        .route("/v1/incidents", get(incidents::list).post(incidents::open))
+        .route("/v1/incidents/{id}", get(incidents::show))
+        .route("/v1/incidents/{id}/words", post(incidents::say))
+        .route(
+            "/v1/oncall",
+            get(incidents::on_call).put(incidents::declare),
+        )
+        .route(
+            "/ack/{ticket}",
+            get(incidents::ask_back).post(incidents::acknowledge),
+        )
+        .route("/v1/alerts/webhook", post(alerts::webhook))
+        .route("/v2/enqueue", post(alerts::enqueue))
+        .merge(am::router())
+}
+
+/// Where requests go, and restarts.
 fn about_traffic() -> Router<App> {
     Router::new()
         .route("/v1/traffic", get(traffic::show))
@@ -213,6 +249,7 @@ fn about_traffic() -> Router<App> {
         .route("/v1/restarts/{id}", get(traffic::restarting))
 }
 
+/// What the judge says, and what people make of it.
 fn about_verdicts() -> Router<App> {
     Router::new()
         .route("/v1/releases/{id}/verdict", get(judged::verdict))

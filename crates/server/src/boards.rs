@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::due;
 use engine::{Effect, State};
+use incident::Message;
 use model::{EnvironmentName, Event, HostName, RouteTable, Seq};
 use tokio::sync::watch;
 use wire::SecretKey;
@@ -75,6 +76,7 @@ pub(crate) struct Boards {
     routes: Mutex<BTreeMap<EnvironmentName, watch::Sender<Arc<RouteTable>>>>,
     access: watch::Sender<Arc<Access>>,
     position: watch::Sender<Seq>,
+    messages: watch::Sender<Arc<Vec<Message>>>,
 }
 
 impl Boards {
@@ -87,7 +89,23 @@ impl Boards {
             routes: Mutex::default(),
             access: watch::Sender::new(Arc::default()),
             position: watch::Sender::new(Seq(0)),
+            messages: watch::Sender::new(Arc::default()),
         }
+    }
+
+    /// What people are to be told now. It changes with time, too.
+    pub(crate) fn tell(&self, messages: Vec<Message>) {
+        self.messages.send_if_modified(|known| {
+            let news = **known != messages;
+            if news {
+                *known = Arc::new(messages);
+            }
+            news
+        });
+    }
+
+    pub(crate) fn messages(&self) -> watch::Receiver<Arc<Vec<Message>>> {
+        self.messages.subscribe()
     }
 
     /// Says aloud what the journal claims that this control plane never signed.

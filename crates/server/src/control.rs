@@ -79,7 +79,7 @@ impl Failed {
 }
 
 type Look = Box<dyn FnOnce(&State, &Watch, Timestamp) + Send>;
-type Observe = Box<dyn FnOnce(&mut Watch, Timestamp) + Send>;
+type Observe = Box<dyn FnOnce(&State, &mut Watch, Timestamp) + Send>;
 /// Whether an input still makes sense, asked in the moment of its decision.
 pub(crate) type Condition = Box<dyn FnOnce(&State) -> bool + Send>;
 type Reply = oneshot::Sender<Result<Decided, ControlError>>;
@@ -153,6 +153,14 @@ impl Control {
     pub(crate) fn observe(
         &self,
         observe: impl FnOnce(&mut Watch, Timestamp) + Send + 'static,
+    ) -> bool {
+        self.observe_with(move |_, watch, now| observe(watch, now))
+    }
+
+    /// The same, with the newest durable state to look at.
+    pub(crate) fn observe_with(
+        &self,
+        observe: impl FnOnce(&State, &mut Watch, Timestamp) + Send + 'static,
     ) -> bool {
         self.normal
             .try_send(Message::Observe(Box::new(observe)))
@@ -302,7 +310,7 @@ impl Owner {
             match message {
                 Message::Look(look) => look(&self.state, &self.watch, self.now),
                 Message::Observe(observe) => {
-                    observe(&mut self.watch, self.now);
+                    observe(&self.state, &mut self.watch, self.now);
                     self.unlooked = true;
                 }
                 Message::Decide(input, condition, reply) => inputs.push((input, condition, reply)),
@@ -353,6 +361,11 @@ impl Owner {
                 },
             };
             let _ = reply.send(answer);
+        }
+        if looks {
+            // After the append: a page about what is not durable could be about nothing.
+            self.boards
+                .tell(engine::incidents::messages(&self.state, self.now));
         }
         if self.position.0 >= self.snapshot_at.0 + SNAPSHOT_EVERY {
             self.save_snapshot().await;

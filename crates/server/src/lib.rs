@@ -16,6 +16,7 @@ mod foreseen;
 mod limits;
 mod listen;
 mod metrics;
+mod pages;
 mod plan;
 mod sealed;
 mod sources;
@@ -51,6 +52,9 @@ pub struct ServerConfig {
     pub topology: Option<Topology>,
     /// In-flight requests get this long after the signal to stop.
     pub drain: Duration,
+    /// What messages to people are carried with, as text, and the folder that its
+    /// paths are meant from; absent: every message is refused, and says so.
+    pub notify: Option<(String, PathBuf)>,
 }
 
 /// Why the control plane could not start or go on.
@@ -87,6 +91,12 @@ pub enum ServerError {
     /// The topology was refused.
     #[error("{0}")]
     Refused(#[from] model::Refusal),
+    /// What messages are carried with can't be used.
+    #[error("what messages are carried with can't be used:\n{}", pages::lines(.0))]
+    Notify(Vec<notify::Problem>),
+    /// The threads that carry messages could not be started.
+    #[error("the threads that carry messages could not be started: {0}")]
+    Threads(std::io::Error),
 }
 
 /// What a started control plane tells its starter.
@@ -124,6 +134,14 @@ pub async fn run(
     let boards = Arc::new(boards::Boards::new(key.clone()));
     let (control, worker) =
         control::start(journal.clone(), boards.clone(), blobs.clone(), key.clone()).await?;
+    let tickets = pages::Tickets::new(&key);
+    let pages = pages::start(
+        config.notify.clone(),
+        tickets.clone(),
+        control.clone(),
+        boards.messages(),
+        stop.clone(),
+    )?;
     let token_file = config.data.join("operator.token");
     first_token(&control, &token_file).await?;
     if let Some(topology) = config.topology.clone() {
@@ -146,6 +164,7 @@ pub async fn run(
         stop: stop.clone(),
         requests: metrics::Requests::default(),
         sources,
+        tickets,
     };
     started(Started {
         address: listener.address(),
@@ -157,6 +176,7 @@ pub async fn run(
     if let Err(error) = asking.await {
         tracing::error!(%error, "asking for counts ended badly");
     }
+    pages.finish().await;
     drop(control);
     worker.finish().await;
     journal.close().await;

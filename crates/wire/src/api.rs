@@ -5,6 +5,7 @@
 mod agents;
 mod fleet;
 mod gates;
+mod incidents;
 mod releases;
 mod traffic;
 mod verdicts;
@@ -12,6 +13,7 @@ mod verdicts;
 pub use agents::*;
 pub use fleet::*;
 pub use gates::*;
+pub use incidents::*;
 pub use releases::*;
 pub use traffic::*;
 pub use verdicts::*;

@@ -119,6 +119,12 @@ impl SecretKey {
         PublicKey(self.0.verifying_key())
     }
 
+    /// A secret of its own for one purpose, from which this key can't be found.
+    pub fn subkey(&self, purpose: &'static str) -> Digest {
+        let seed = self.0.to_bytes();
+        Digest::of(&[seed.as_slice(), purpose.as_bytes()].concat())
+    }
+
     fn sign(&self, message: &[u8]) -> String {
         hex(&self.0.sign(message).to_bytes())
     }

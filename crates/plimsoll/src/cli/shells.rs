@@ -25,6 +25,9 @@ pub(crate) struct ServerArgs {
     /// Its private key in PEM
     #[arg(long, requires = "tls_cert", value_name = "FILE")]
     pub(crate) tls_key: Option<PathBuf>,
+    /// What messages to people are carried with (mail server, webhooks, telephone)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) notify: Option<PathBuf>,
     /// Requests in flight get so long when the server is told to stop
     #[arg(long, default_value = "5s", value_name = "TIME")]
     pub(crate) drain: SignedDuration,

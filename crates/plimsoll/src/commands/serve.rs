@@ -1,5 +1,6 @@
 //! `plimsoll server` and `plimsoll gateway`.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -56,6 +57,16 @@ pub(crate) async fn server(args: ServerArgs) -> Result<ExitCode, Failure> {
         Some(path) => Some(project::read(path)?.topology),
         None => None,
     };
+    let notify = match &args.notify {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                Failure::broken(format!("{} can't be read: {error}", path.display()))
+            })?;
+            let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+            Some((text, folder))
+        }
+        None => None,
+    };
     let tls = args.tls_cert.zip(args.tls_key);
     let scheme = if tls.is_some() { "https" } else { "http" };
     let config = ServerConfig {
@@ -64,6 +75,7 @@ pub(crate) async fn server(args: ServerArgs) -> Result<ExitCode, Failure> {
         tls,
         topology,
         drain: Duration::try_from(args.drain).unwrap_or_default(),
+        notify,
     };
     let stop = stop_signal()?;
     let started = |started: server::Started| {

@@ -43,6 +43,9 @@ fn operations() -> Vec<(Method, &'static str, String, Value, For)> {
     let row = |method: &Method, template, body: &Value, who| {
         let path = match template {
             "/v1/releases/{id}" => "/v1/releases/1".to_owned(),
+            "/v1/incidents/{id}" => "/v1/incidents/1".to_owned(),
+            "/v1/incidents/{id}/words" => "/v1/incidents/1/words".to_owned(),
+            "/ack/{ticket}" => "/ack/1.ada.00".to_owned(),
             "/v1/releases/{id}/attestation" => "/v1/releases/1/attestation".to_owned(),
             "/v1/releases/{id}/countersignatures" => "/v1/releases/1/countersignatures".to_owned(),
             "/v1/releases/{id}/verdict" => "/v1/releases/1/verdict".to_owned(),
@@ -196,6 +199,38 @@ fn operations() -> Vec<(Method, &'static str, String, Value, For)> {
             &json!({ "service": "api" }),
             Bearer(Role::Viewer),
         ),
+        row(&get, "/v1/incidents", &none, Bearer(Role::Viewer)),
+        row(
+            &post,
+            "/v1/incidents",
+            &json!({ "title": "slow", "severity": "sev2" }),
+            Bearer(Role::Author),
+        ),
+        row(&get, "/v1/incidents/{id}", &none, Bearer(Role::Viewer)),
+        row(
+            &post,
+            "/v1/incidents/{id}/words",
+            &json!({ "say": "note", "words": "" }),
+            Bearer(Role::Author),
+        ),
+        row(&get, "/v1/oncall", &none, Bearer(Role::Author)),
+        row(
+            &put,
+            "/v1/oncall",
+            &json!({ "setup": {} }),
+            Bearer(Role::Operator),
+        ),
+        row(
+            &post,
+            "/v1/alerts/webhook",
+            &json!({ "alerts": [] }),
+            Bearer(Role::Agent),
+        ),
+        // Its senders put their token into the body.
+        row(&post, "/v2/enqueue", &none, Everybody),
+        // The link itself is the proof.
+        row(&get, "/ack/{ticket}", &none, Everybody),
+        row(&post, "/ack/{ticket}", &none, Everybody),
         row(&put, "/v1/blobs/{digest}", &none, Bearer(Role::Author)),
         row(&get, "/v1/blobs/{digest}", &none, HostOr(Role::Viewer)),
         row(

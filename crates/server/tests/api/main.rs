@@ -11,6 +11,7 @@ mod counts;
 mod enrol;
 mod gates;
 mod hosts;
+mod incidents;
 mod judged;
 mod no_way_in;
 mod openapi;

@@ -51,6 +51,7 @@ pub(crate) fn config(data: &Path) -> ServerConfig {
         tls: None,
         topology: Some(fleet()),
         drain: Duration::from_secs(20),
+        notify: None,
     }
 }
 
@@ -99,6 +100,11 @@ impl Server {
             running,
             folder: None,
         }
+    }
+
+    /// Keeps a folder for as long as the server, and gives it back when that has stopped.
+    pub(crate) fn keep(&mut self, folder: TempDir) {
+        self.folder = Some(folder);
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

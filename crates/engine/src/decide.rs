@@ -229,16 +229,7 @@ pub fn decide(
             name,
             role,
             hash,
-        } => {
-            bounded("name", &name)?;
-            Ok(vec![Event::TokenIssued {
-                by,
-                token,
-                name,
-                role,
-                hash,
-            }])
-        }
+        } => people::issue(by, token, name, role, hash),
         Input::RevokeToken { by, token } => people::revoke(state, by, token),
         Input::IssueJoin { .. } => issue_join(state, input),
         Input::Enrol {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use model::refusal::Code;
 use model::{
-    Digest, Event, Generation, HostName, OrderKind, Refusal, Report, ReportKind,
-    ServiceName, Timestamp, TokenId,
+    Digest, Event, Generation, HostName, OrderKind, Refusal, Report, ReportKind, ServiceName,
+    Timestamp,
 };
 
 use super::{REPORTS_MAX, unknown_host};

@@ -2,8 +2,8 @@
 
 use model::refusal::Code;
 use model::{
-    Actor, Bundle, Checked, Digest, Event, Finding, Gate, Refusal, ReleaseId, Scope, ServiceName,
-    Severity, Timestamp, TokenId, Topology,
+    Actor, Bundle, Checked, Digest, Event, Finding, Gate, Refusal, ReleaseId, Role, Scope,
+    ServiceName, Severity, Timestamp, TokenId, Topology,
 };
 
 use super::{bounded, unknown_service};
@@ -66,6 +66,23 @@ fn untested_entries(state: &State, topology: &Topology) -> Vec<String> {
         }
     }
     found
+}
+
+pub(super) fn issue(
+    by: Actor,
+    token: TokenId,
+    name: String,
+    role: Role,
+    hash: Digest,
+) -> Result<Vec<Event>, Refusal> {
+    bounded("name", &name)?;
+    Ok(vec![Event::TokenIssued {
+        by,
+        token,
+        name,
+        role,
+        hash,
+    }])
 }
 
 pub(super) fn revoke(state: &State, by: Actor, token: TokenId) -> Result<Vec<Event>, Refusal> {

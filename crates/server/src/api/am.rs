@@ -159,7 +159,7 @@ struct Filter {
 }
 
 impl Filter {
-    fn read(query: Option<&str>) -> Result<Filter, Response> {
+    fn read(query: Option<&str>) -> Result<Filter, String> {
         let mut wanted = Vec::new();
         let mut flags = BTreeMap::new();
         let mut receiver = true;
@@ -167,9 +167,7 @@ impl Filter {
         for (name, value) in pairs {
             match name.as_str() {
                 "filter" => {
-                    let matcher = matchers::parse(&value)
-                        .map_err(|why| error(StatusCode::BAD_REQUEST, 400, why))?;
-                    wanted.push(matcher);
+                    wanted.push(matchers::parse(&value)?);
                 }
                 "receiver" => receiver = names_us(&value),
                 "active" | "silenced" | "inhibited" | "unprocessed" => {
@@ -298,7 +296,7 @@ async fn get_alerts(
     bearer.may(&app, Role::Viewer)?;
     let filter = match Filter::read(query.as_deref()) {
         Ok(filter) => filter,
-        Err(answer) => return Ok(answer),
+        Err(why) => return Ok(error(StatusCode::BAD_REQUEST, 400, why)),
     };
     let alerts = firing(&app, filter).await;
     let alerts: Vec<Value> = alerts.into_iter().map(|shown| shown.json).collect();
@@ -314,7 +312,7 @@ async fn get_groups(
     bearer.may(&app, Role::Viewer)?;
     let filter = match Filter::read(query.as_deref()) {
         Ok(filter) => filter,
-        Err(answer) => return Ok(answer),
+        Err(why) => return Ok(error(StatusCode::BAD_REQUEST, 400, why)),
     };
     let declared = app
         .control

@@ -156,7 +156,7 @@ async fn what_the_journal_can_never_hold_stands_in_no_way_backs_way() {
 async fn news_wake_the_loop_and_look_at_the_world_so_often_at_most() {
     let folder = tempfile::tempdir().unwrap();
     let mut owner = owner(&folder);
-    let news = || Message::Observe(Box::new(|_, _| {}));
+    let news = || Message::Observe(Box::new(|_, _, _| {}));
     // It has just looked, and time stands still.
     let future = Instant::now() + Duration::from_secs(3600);
     (owner.looked_at, owner.unlooked) = (future, false);

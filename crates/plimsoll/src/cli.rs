@@ -2,6 +2,7 @@
 
 mod gates;
 mod judge;
+mod report;
 mod shells;
 mod traffic;
 
@@ -15,6 +16,7 @@ pub(crate) use gates::{
     BreakGlassCommand, CheckArgs, FreezeArgs, PushArgs, ThawArgs,
 };
 pub(crate) use judge::{ContinueArgs, PlanArgs, VerdictArgs};
+pub(crate) use report::{ReportArgs, ReportCheckArgs, ReportCommand};
 pub(crate) use shells::{AgentArgs, AgentCommand, GatewayArgs, LogArgs, ServerArgs};
 pub(crate) use traffic::{RestartArgs, TrafficArgs, TrafficCommand};
 
@@ -222,6 +224,9 @@ pub(crate) enum Command {
         after_help = "Examples:\n  plimsoll check\n  plimsoll check api --json\n  plimsoll check --base ../released       a git worktree of what is released\n  plimsoll check api --against good       asks the control plane what is good\n\nIn .git/hooks/pre-commit:\n  exec plimsoll check"
     )]
     Check(CheckArgs),
+    /// Incident reports: find where they contradict themselves
+    #[command(after_help = "Example:\n  plimsoll report check postmortem.md")]
+    Report(ReportArgs),
     /// Print the JSON Schema of plimsoll.toml, for editors
     #[command(after_help = "Example:\n  plimsoll schema > plimsoll.schema.json")]
     Schema,

@@ -15,6 +15,7 @@ pub(crate) mod plan;
 pub(crate) mod project;
 pub(crate) mod push;
 pub(crate) mod releases;
+pub(crate) mod report;
 pub(crate) mod restart;
 pub(crate) mod rollback;
 pub(crate) mod serve;

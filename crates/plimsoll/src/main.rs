@@ -98,6 +98,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Agent(args) => c::agent::agent(args, ask).await,
         Command::Gateway(args) => c::serve::gateway(*args, ask).await,
         Command::Check(args) => c::check::check(args, ask).await,
+        Command::Report(args) => c::report::report(&args),
         Command::Schema => c::project::schema(),
         Command::Push(args) => c::push::push(args, ask).await,
         Command::Status(args) => c::status::status(args, ask).await,

@@ -14,7 +14,7 @@ use super::workspace::{Crate, Workspace};
 use super::{File, Violation};
 
 const PURE: &[&str] = &[
-    "model", "judge", "release", "check", "incident", "engine", "node", "edge",
+    "model", "judge", "release", "check", "incident", "report", "engine", "node", "edge",
 ];
 
 /// Packages that reach for the world.

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::place::Text;
+use crate::place::{Text, tail};
 use crate::zone::{self, Context, Named, Zone};
 
 /// How the half of the day was told.
@@ -148,17 +148,6 @@ pub(crate) fn scan(text: &Text) -> Vec<Token> {
     found
 }
 
-/// The first time of a text, with the second if it is a range.
-pub(crate) fn scan_first(text: &Text) -> Option<Token> {
-    /// A range with zones and full dates is shorter.
-    const REACH: usize = 160;
-    let mut reach = REACH.min(text.len());
-    while !text.raw.is_char_boundary(reach) {
-        reach -= 1;
-    }
-    scan(&text.part(0, reach)).into_iter().next()
-}
-
 /// `10:00 - 11:30 PM`: the first time has the second's half, or the one before it.
 fn inherit(range: &mut Token) {
     let Some(until) = range.until.filter(|until| until.is_told()) else {
@@ -179,7 +168,8 @@ fn inherit(range: &mut Token) {
 /// What stands between them makes a range of two times.
 fn is_range(text: &Text, first: &Token, second: &Token) -> bool {
     let gap = text.low_in(first.end, second.start).trim();
-    let before = text.low_in(0, first.start).trim_end();
+    // The word before is one of a few, however long a text without blanks is.
+    let before = tail(text.low_in(0, first.start), 16).trim_end();
     let word = before.rsplit([' ', '(', '|']).next().unwrap_or_default();
     let joined = gap.strip_prefix("and ").map_or(gap, |_| gap);
     match joined {
@@ -431,7 +421,7 @@ fn zone_after(text: &Text, end: usize) -> (Option<ZoneAt>, usize) {
 
 /// What the words right before a time say about it.
 fn hedge(before: &str) -> Hedge {
-    let mut before = before.trim_end();
+    let mut before = tail(before, 48).trim_end();
     if before.ends_with('~') || before.ends_with('\u{2248}') {
         return Hedge::Near;
     }

@@ -3,9 +3,9 @@
 //!
 //! Invariant: every line of text is in exactly one block, in its order.
 
-use crate::calendar;
+use crate::calendar::{self, DateToken};
 use crate::clock;
-use crate::place::Text;
+use crate::place::{Text, head};
 use crate::source::{self, Line, Mark};
 
 /// What a section of a report tells.
@@ -41,6 +41,10 @@ pub(crate) struct Block {
     /// Sections are counted from 0; each heading that says something begins one.
     pub(crate) section: usize,
     pub(crate) fenced: bool,
+    pub(crate) times: Vec<clock::Token>,
+    pub(crate) dates: Vec<DateToken>,
+    /// The time that it begins with.
+    pub(crate) lead: Option<clock::Token>,
 }
 
 /// A line that is shorter was not wrapped by a program, so the next is no part of it.
@@ -50,10 +54,17 @@ const TITLE_WORDS_MAX: usize = 7;
 
 /// Reads a whole report.
 pub(crate) fn lay(text: &str) -> Vec<Block> {
-    let lines = source::read(text);
+    let mut lines = source::read(text).into_iter().peekable();
     let mut layer = Layer::default();
-    for (at, line) in lines.iter().enumerate() {
-        layer.line(line, lines.get(at + 1));
+    while let Some(line) = lines.next() {
+        let underlined = lines.peek().is_some_and(|next| next.mark == Mark::Rule);
+        layer.line(line, underlined);
+    }
+    for block in &mut layer.blocks {
+        let text = &block.text;
+        block.times = clock::scan(text);
+        block.dates = calendar::scan(&text.raw, &text.low);
+        block.lead = lead(text, &block.times, &block.dates);
     }
     layer.blocks
 }
@@ -85,7 +96,7 @@ impl Default for Layer {
 }
 
 impl Layer {
-    fn line(&mut self, line: &Line, next: Option<&Line>) {
+    fn line(&mut self, line: Line, underlined: bool) {
         if line.mark == Mark::Rule || line.text.is_blank() {
             self.open = false;
             return;
@@ -93,7 +104,9 @@ impl Layer {
         if line.text.raw.chars().all(|c| " |-:=+".contains(c)) {
             return;
         }
-        if self.continues(line)
+        let timed = is_timed(&line.text);
+        if !timed
+            && self.continues(&line)
             && let Some(block) = self.blocks.last_mut()
         {
             block.text.join(&line.text);
@@ -101,8 +114,7 @@ impl Layer {
             return;
         }
         self.last = line.text.len();
-        let underlined = next.is_some_and(|next| next.mark == Mark::Rule);
-        if !line.fenced && !is_timed(&line.text) && self.heading(line, underlined) {
+        if !line.fenced && !timed && self.heading(&line, underlined) {
             return;
         }
         let shape = match line.mark {
@@ -111,8 +123,7 @@ impl Layer {
             _ if line.cells => Shape::Cells,
             Mark::None | Mark::Rule => Shape::Text,
         };
-        self.push(shape, line.text.clone(), line.fenced);
-        self.open = line.mark != Mark::Item || line.text.len() > 0;
+        self.push(shape, line.text, line.fenced);
     }
 
     fn push(&mut self, shape: Shape, text: Text, fenced: bool) {
@@ -122,6 +133,9 @@ impl Layer {
             kind: self.kind,
             section: self.section,
             fenced,
+            times: Vec::new(),
+            dates: Vec::new(),
+            lead: None,
         });
         self.open = !matches!(shape, Shape::Heading | Shape::Cells);
     }
@@ -137,7 +151,6 @@ impl Layer {
             && !line.fenced
             && !block.fenced
             && (self.last >= WRAPPED_MIN || (block.shape == Shape::Item && line.indent >= 2))
-            && !is_timed(&line.text)
             && label(&line.text).is_none()
             && title_kind(&line.text.low).is_none()
     }
@@ -194,63 +207,40 @@ impl Layer {
     }
 }
 
-/// It begins with a time of day, perhaps with a date before it.
-pub(crate) fn is_timed(text: &Text) -> bool {
-    lead(text).is_some()
+/// A line begins with a time of day, perhaps with a date before it.
+fn is_timed(text: &Text) -> bool {
+    let start = head(&text.low, LEAD_BYTES);
+    let may = start.contains(|c: char| c.is_ascii_digit()) || start.contains("noon");
+    may && {
+        let start = text.part(0, start.len());
+        lead(
+            &start,
+            &clock::scan(&start),
+            &calendar::scan(&start.raw, &start.low),
+        )
+        .is_some()
+    }
 }
 
+/// Dates with their weekdays fit before a time that leads a line.
+const LEAD_BYTES: usize = 60;
+
 /// The time that a text begins with, after a date, brackets and the like.
-pub(crate) fn lead(text: &Text) -> Option<clock::Token> {
-    /// Dates with their weekdays fit in here.
-    const REACH: usize = 60;
-    let mut reach = REACH.min(text.len());
-    while !text.raw.is_char_boundary(reach) {
-        reach -= 1;
-    }
-    let head = text.part(0, reach);
-    let token = clock::scan(&head).into_iter().next()?;
-    let dates = calendar::scan(&head.raw, &head.low);
-    let mut before = head.low_in(0, token.start).to_owned();
+fn lead(text: &Text, times: &[clock::Token], dates: &[DateToken]) -> Option<clock::Token> {
+    let token = times.first().filter(|token| token.start <= LEAD_BYTES)?;
+    let mut before = text.low_in(0, token.start).to_owned();
     for date in dates.iter().rev().filter(|date| date.end <= token.start) {
         before.replace_range(date.start..date.end, "");
     }
-    let only = |word: &str| {
-        matches!(
-            word,
-            "" | "at"
-                | "about"
-                | "around"
-                | "approximately"
-                | "approx"
-                | "circa"
-                | "ca"
-                | "t"
-                | "time"
-                | "on"
-                | "utc"
-                | "mon"
-                | "tue"
-                | "wed"
-                | "thu"
-                | "fri"
-                | "sat"
-                | "sun"
-                | "monday"
-                | "tuesday"
-                | "wednesday"
-                | "thursday"
-                | "friday"
-                | "saturday"
-                | "sunday"
-        )
-    };
-    let plain = before.split(|c: char| !c.is_alphanumeric()).all(only);
-    if !plain {
-        return None;
-    }
-    // The whole range, zone and all, may reach further than the head.
-    clock::scan_first(text)
+    let plain = before
+        .split(|c: char| !c.is_alphanumeric())
+        .all(|word| BEFORE_TIMES.split(' ').any(|it| it == word));
+    plain.then(|| token.clone())
 }
+
+/// Words that may stand before a time that leads a line; none is one of them.
+const BEFORE_TIMES: &str = " at about around approximately approx circa ca t time on utc mon tue wed \
+    thu fri sat sun monday tuesday wednesday thursday friday saturday sunday";
 
 /// Words that unmarked headings are made of.
 const TITLE_WORDS: &[&str] = &[
@@ -320,6 +310,11 @@ const TITLE_WORDS: &[&str] = &[
 
 /// What a line that is nothing but a title says; none for ordinary text.
 fn title_kind(low: &str) -> Option<Kind> {
+    /// So many of the longest words, with their zone in brackets, are shorter.
+    const BYTES_MAX: usize = 100;
+    if low.len() > BYTES_MAX {
+        return None;
+    }
     let name = low.split('(').next().unwrap_or_default();
     let rest = low.get(name.len()..).unwrap_or_default();
     let name = name.trim().trim_end_matches(':').trim();

@@ -73,6 +73,9 @@ pub(crate) struct Claim {
     pub(crate) section: usize,
 }
 
+/// A sentence with more times than this is a log in one line.
+const SENTENCE_TIMES_MAX: usize = 50;
+
 #[derive(Debug, Default)]
 pub(crate) struct Prose {
     pub(crate) facts: Vec<Fact>,
@@ -83,8 +86,7 @@ pub(crate) struct Prose {
 /// Takes what a paragraph, an item or a field tells.
 pub(crate) fn read(block: &Block, into: &mut Prose) {
     let text = &block.text;
-    let times = clock::scan(text);
-    let dates = calendar::scan(&text.raw, &text.low);
+    let (times, dates) = (&block.times, &block.dates);
     if !matches!(block.kind, Kind::Actions | Kind::Lessons | Kind::Timeline) {
         for token in span::claims(text) {
             into.claims.push(Claim {
@@ -104,12 +106,15 @@ pub(crate) fn read(block: &Block, into: &mut Prose) {
         {
             next += 1;
         }
-        let inside: Vec<&DateToken> = dates
+        let first = dates.partition_point(|date| date.start < sentence.start);
+        let inside: Vec<&DateToken> = dates[first..]
             .iter()
-            .filter(|date| sentence.contains(&date.start))
+            .take_while(|date| date.start < sentence.end)
             .take(3)
             .collect();
-        one(block, &sentence, &times[from..next], &inside, into);
+        // Beyond so many times it is a log, and nothing rests on it.
+        let told = &times[from..next.min(from + SENTENCE_TIMES_MAX)];
+        one(block, &sentence, told, &inside, into);
     }
 }
 
@@ -126,12 +131,12 @@ fn one(
         [one] => Some(one.date.clone()),
         _ => None,
     };
+    let outage = is_outage(text.low_in(sentence.start, sentence.end));
     let clauses = clauses(text, sentence, times);
     for (at, (token, clause)) in times.iter().zip(clauses).enumerate() {
         let place = text.place(token.start);
-        let low = text.low_in(sentence.start, sentence.end);
         if let Some(to) = token.until {
-            if is_outage(low) && !matches!(block.kind, Kind::Actions | Kind::Lessons) {
+            if outage && !matches!(block.kind, Kind::Actions | Kind::Lessons) {
                 into.windows.push(Window {
                     place,
                     from: token.time,

@@ -7,11 +7,11 @@ use jiff::civil::Date;
 
 use crate::actions::{self, Action};
 use crate::calendar::{self, DateToken, WrittenDate};
-use crate::clock::{self, DAY, HALF_DAY, Half, Time};
+use crate::clock::{DAY, HALF_DAY, Half, Time};
 use crate::layout::{self, Block, Kind, Shape};
 use crate::place::{Place, Text};
 use crate::prose::{self, Claim, Fact, Prose, Window};
-use crate::role::Role;
+use crate::role::{self, Role};
 use crate::rows::{self, ROWS_MAX, Row};
 use crate::zone::{self, Context, Named, Zone};
 
@@ -40,6 +40,8 @@ pub struct Reading {
     /// How many times of day stand in it, and where the first does.
     pub(crate) times: usize,
     pub(crate) first_time: Option<Place>,
+    /// The list that tells the most.
+    main: Option<usize>,
 }
 
 /// A date, and whether a time of day stands in the same block.
@@ -78,6 +80,7 @@ pub fn read(text: &str) -> Reading {
         blocks: Vec::new(),
         times: 0,
         first_time: None,
+        main: None,
     };
     for block in &blocks {
         reading.dates_and_zones(block);
@@ -85,6 +88,7 @@ pub fn read(text: &str) -> Reading {
     reading.date = reading.day().and_then(|day| day.certain());
     reading.lines(&blocks);
     reading.zone = reading.zone_of_times(&blocks);
+    reading.main = reading.longest_list();
     reading.halves();
     reading.blocks = blocks;
     reading
@@ -99,8 +103,7 @@ fn title(blocks: &[Block]) -> String {
 impl Reading {
     fn dates_and_zones(&mut self, block: &Block) {
         let text = &block.text;
-        let times = clock::scan(text);
-        let dates = calendar::scan(&text.raw, &text.low);
+        let (times, dates) = (&block.times, &block.dates);
         self.times += times.len();
         if let (None, Some(first)) = (self.first_time, times.first()) {
             self.first_time = Some(text.place(first.start));
@@ -114,10 +117,10 @@ impl Reading {
                 place: text.place(token.start),
                 kind: block.kind,
                 timed: !times.is_empty(),
-                token,
+                token: token.clone(),
             });
         }
-        for token in &times {
+        for token in times {
             let Some(zone) = &token.zone else { continue };
             let place = text.place(zone.at);
             self.zone_named(&zone.named, place, day.as_ref());
@@ -165,13 +168,11 @@ impl Reading {
         let mut day: Option<(usize, WrittenDate)> = None;
         for (at, block) in blocks.iter().enumerate() {
             if block.kind == Kind::Timeline
-                && !layout::is_timed(&block.text)
+                && block.lead.is_none()
                 && block.text.len() < 80
+                && let [one] = block.dates.as_slice()
             {
-                let dates = calendar::scan(&block.text.raw, &block.text.low);
-                if let [one] = dates.as_slice() {
-                    day = Some((block.section, one.date.clone()));
-                }
+                day = Some((block.section, one.date.clone()));
             }
             let heading = day
                 .as_ref()
@@ -182,10 +183,9 @@ impl Reading {
             if row.text.chars().filter(|c| c.is_alphabetic()).count() < 3
                 && let Some(next) = blocks.get(at + 1)
                 && next.section == block.section
-                && !layout::is_timed(&next.text)
+                && next.lead.is_none()
             {
                 row.text = next.text.raw.trim().to_owned();
-                row.roles = crate::role::roles(&next.text.low);
             }
             found.push((at, row));
         }
@@ -216,6 +216,9 @@ impl Reading {
         }
         prose.facts.truncate(FACTS_MAX);
         self.rows = found.into_iter().map(|(_, row)| row).collect();
+        for row in &mut self.rows {
+            row.roles = role::roles(&row.text.to_ascii_lowercase());
+        }
         (self.facts, self.windows, self.claims) = (prose.facts, prose.windows, prose.claims);
     }
 
@@ -331,7 +334,7 @@ impl Reading {
     }
 
     /// The list that tells the most.
-    pub(crate) fn main_list(&self) -> Option<usize> {
+    fn longest_list(&self) -> Option<usize> {
         let mut best: Option<(usize, usize)> = None;
         for chunk in self.rows.chunk_by(|a, b| a.list == b.list) {
             let told = chunk.iter().filter(|row| !row.roles.is_empty()).count();
@@ -344,8 +347,7 @@ impl Reading {
 
     /// The lines of that list.
     pub(crate) fn main_rows(&self) -> impl Iterator<Item = &Row> {
-        let list = self.main_list();
-        self.rows.iter().filter(move |row| Some(row.list) == list)
+        self.rows.iter().filter(|row| Some(row.list) == self.main)
     }
 
     /// It tells of several incidents, so nothing of one may be held against another.
@@ -445,8 +447,7 @@ fn says_zone(block: &Block) -> bool {
     ];
     let head = block.kind == Kind::Timeline
         && block.text.len() < 120
-        && (block.shape == Shape::Heading
-            || (block.shape == Shape::Cells && !layout::is_timed(&block.text)));
+        && (block.shape == Shape::Heading || (block.shape == Shape::Cells && block.lead.is_none()));
     head || told.iter().any(|words| low.contains(words))
 }
 

@@ -5,11 +5,11 @@
 
 use jiff::civil::{Date, date};
 
-use crate::calendar::{self, WrittenDate};
-use crate::clock::{self, DAY, HALF_DAY, Half, Hedge, Time, Token};
-use crate::layout::{self, Block, Kind, Shape};
+use crate::calendar::WrittenDate;
+use crate::clock::{DAY, HALF_DAY, Half, Hedge, Time, Token};
+use crate::layout::{Block, Kind, Shape};
 use crate::place::{Place, Text};
-use crate::role::{self, Role};
+use crate::role::Role;
 use crate::zone::Zone;
 
 /// One line of a timeline.
@@ -47,17 +47,14 @@ impl Row {
 /// compare lines with each other.
 pub(crate) const ROWS_MAX: usize = 1_000;
 
-/// The token and text of a block that is a line of a timeline.
+/// A block as a line of a timeline, if it is one; its roles are for later.
 pub(crate) fn read(block: &Block, date: Option<&WrittenDate>) -> Option<Row> {
     if block.shape == Shape::Heading || matches!(block.kind, Kind::Actions | Kind::Lessons) {
         return None;
     }
     let text = &block.text;
-    let (token, rest) = match layout::lead(text) {
-        Some(token) => {
-            let rest = text.from(token.end);
-            (token, rest)
-        }
+    let (token, rest) = match &block.lead {
+        Some(token) => (token, text.from(token.end)),
         None if block.kind != Kind::Timeline => return None,
         None => trailing(block)?,
     };
@@ -65,18 +62,17 @@ pub(crate) fn read(block: &Block, date: Option<&WrittenDate>) -> Option<Row> {
     if prose && block.kind != Kind::Timeline {
         return None;
     }
-    let head = text.part(0, token.start);
-    let own = calendar::scan(&head.raw, &head.low);
+    let own = block.dates.iter().find(|date| date.end <= token.start);
     let words = strip(&rest);
     Some(Row {
         place: text.place(token.start),
         time: token.time,
         until: token.until,
-        roles: role::roles(&words.low),
+        roles: Vec::new(),
         next_day: next_day(&words.low),
         text: words.raw.replace('|', " ").trim().to_owned(),
         at: 0,
-        date: own.first().map(|own| own.date.clone()).or(date.cloned()),
+        date: own.map(|own| own.date.clone()).or(date.cloned()),
         zone: token.zone().cloned(),
         near: token.hedge != Hedge::Exact || token.until.is_some(),
         list: block.section,
@@ -97,13 +93,12 @@ fn next_day(low: &str) -> bool {
 }
 
 /// "Outage begins at 10:00", "| Outage begins | 10:00 |": the time comes last.
-fn trailing(block: &Block) -> Option<(Token, Text)> {
+fn trailing(block: &Block) -> Option<(&Token, Text)> {
     let text = &block.text;
     if block.shape == Shape::Text || text.len() > 400 {
         return None;
     }
-    let times = clock::scan(text);
-    let [token] = times.as_slice() else {
+    let [token] = block.times.as_slice() else {
         return None;
     };
     let after = text.low_in(token.end, text.len());
@@ -114,9 +109,9 @@ fn trailing(block: &Block) -> Option<(Token, Text)> {
     if cell {
         let mut rest = text.part(0, token.start);
         rest.join(&text.from(token.end));
-        return Some((token.clone(), rest));
+        return Some((token, rest));
     }
-    last.then(|| (token.clone(), text.part(0, token.start)))
+    last.then(|| (token, text.part(0, token.start)))
 }
 
 /// Without the marks between a time and its words.

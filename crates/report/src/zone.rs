@@ -10,6 +10,8 @@
 use jiff::civil::{Date, Weekday, date};
 use serde::{Deserialize, Serialize};
 
+use crate::place::head;
+
 /// A zone as a report names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Zone {
@@ -236,6 +238,12 @@ pub(crate) enum Context {
 
 /// The zone that a text begins with, and how many bytes long it is.
 pub(crate) fn at_start(text: &str, context: Context) -> Option<(Named, usize)> {
+    /// The longest name, and what has to stand behind it.
+    const REACH: usize = 64;
+    if !text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '+' || c == '-') {
+        return None;
+    }
+    let text = head(text, REACH);
     offset_only(text)
         .or_else(|| full_name(text))
         .or_else(|| abbreviation(text, context))

@@ -4,7 +4,7 @@
 //! against each other; a report has many others.
 
 use super::{Code, Finding};
-use crate::calendar::WrittenDate;
+use crate::calendar::{self, WrittenDate};
 use crate::layout::Kind;
 use crate::outage::{begin_rows, is_summary};
 use crate::place::Place;
@@ -43,22 +43,13 @@ fn missing(reading: &Reading) -> Option<Finding> {
 
 /// "August 2023": a month is better than nothing, and dates come in other languages.
 fn month_told(reading: &Reading) -> bool {
+    const DAYS: &str = "yesterday today monday tuesday wednesday thursday friday saturday sunday";
     reading.blocks.iter().any(|block| {
-        let low = &block.text.low;
-        (1990..2100).any(|year: u16| low.contains(&year.to_string()))
-            || [
-                "yesterday",
-                "today",
-                "monday",
-                "tuesday",
-                "wednesday",
-                "thursday",
-                "friday",
-                "saturday",
-                "sunday",
-            ]
-            .iter()
-            .any(|day| low.contains(day))
+        calendar::words(&block.text.low).iter().any(|(_, word)| {
+            let year =
+                word.len() == 4 && word.parse().is_ok_and(|it: u16| (1990..2100).contains(&it));
+            year || (word.len() > 4 && DAYS.split(' ').any(|day| day == *word))
+        })
     })
 }
 

@@ -43,9 +43,8 @@ fn says_any(raw: &str) -> bool {
         "UTC", "GMT", "PST", "PDT", "EST", "EDT", "CST", "CDT", "MST", "MDT", "CET", "CEST", "WAT",
         "EAT", "IST", "BST", "JST", "SGT", "AEST", "AEDT", "SAST", "NZST", "NZDT", "timezone",
     ];
-    calendar::words(raw)
-        .iter()
-        .any(|(_, word)| NAMES.contains(word))
+    let named = |word: &str| (3..=8).contains(&word.len()) && NAMES.contains(&word);
+    calendar::words(raw).iter().any(|(_, word)| named(word))
         || raw.contains("time zone")
         || raw.contains("local time")
 }

@@ -9,7 +9,7 @@
 //! says. Another bundle's hosts never step in for failing ones: the failure
 //! would be hidden from whoever judges.
 //!
-//! Invariant: [`Router::choose`] depends on nothing but the table and the tenant.
+//! Invariant: [`Router::choose`] depends on nothing but the table and the tenant's bucket.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -61,14 +61,11 @@ pub struct Choice<'a> {
     pub label: &'a Arc<Label>,
     /// Its backends' indices in [`Router::backends`]; at least one.
     pub backends: Range<usize>,
-    /// The tenant's place on the scale.
-    pub bucket: Bucket,
 }
 
 /// One service's pools, ready for requests.
 #[derive(Debug)]
 pub struct Router {
-    service: ServiceName,
     lanes: Vec<Lane>,
     backends: Vec<Target>,
     classes: Arc<Classes>,
@@ -126,7 +123,6 @@ impl Router {
             });
         }
         Router {
-            service: service.clone(),
             lanes,
             backends,
             classes,
@@ -136,8 +132,8 @@ impl Router {
 
     /// Whether a tenant is let in while the service comes back by parts. Those who are on the
     /// settled bundle come first: their buckets are at the end of the scale.
-    pub fn lets_in(&self, tenant: &str) -> bool {
-        self.open_from == 0 || Bucket::of(&self.service, tenant).get() >= self.open_from
+    pub fn lets_in(&self, tenant: Bucket) -> bool {
+        tenant.get() >= self.open_from
     }
 
     /// All backends, with the bundle that each is counted under.
@@ -146,13 +142,12 @@ impl Router {
         targets.map(|target| (&target.backend, target.place.label.digest))
     }
 
-    /// The pool that `tenant` is on.
+    /// The pool that a tenant with this place for the router's service is on.
     ///
     /// # Errors
     /// When no pool has a backend.
-    pub fn choose(&self, tenant: &str) -> Result<Choice<'_>, NoBackend> {
-        let bucket = Bucket::of(&self.service, tenant);
-        let own = self.lanes.iter().find(|lane| bucket.get() < lane.end);
+    pub fn choose(&self, tenant: Bucket) -> Result<Choice<'_>, NoBackend> {
+        let own = self.lanes.iter().find(|lane| tenant.get() < lane.end);
         // A share without a host can't be kept: the settled pool steps in, or whoever is there.
         let lane = own
             .into_iter()
@@ -162,7 +157,6 @@ impl Router {
         Ok(Choice {
             label: &lane.label,
             backends: lane.backends.clone(),
-            bucket,
         })
     }
 

@@ -108,6 +108,11 @@ impl Route {
         }
     }
 
+    /// The pool of the backend at an index.
+    pub(crate) fn pool(&self, backend: usize) -> Option<PoolKey> {
+        Some(self.specs.get(backend)?.pool)
+    }
+
     /// The index of a backend that admission chose.
     pub(crate) fn backend(&self, key: BackendKey) -> Option<usize> {
         self.by_key.get(&key).copied()

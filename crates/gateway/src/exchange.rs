@@ -19,6 +19,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use crate::alarm::Alarm;
 use crate::body::Upload;
 use crate::desk::Permit;
 use crate::upstream::{Connection, Leash, SendError, Terms, Unanswered, Upstream};
@@ -48,7 +49,7 @@ pub(crate) async fn exchange(
     upstream: &Arc<Upstream>,
     request: Box<Request<Upload>>,
     terms: Terms,
-    deadline: Instant,
+    (alarm, deadline): (&Alarm, Instant),
     permit: Permit,
 ) -> Result<Answered, Failed> {
     let (home, leash) = (upstream.clone(), Arc::new(Leash::default()));
@@ -63,7 +64,7 @@ pub(crate) async fn exchange(
         Some(sending) => sending.as_mut().poll(cx),
         None => std::task::Poll::Pending,
     });
-    let Ok(sent) = tokio::time::timeout_at(deadline, sending).await else {
+    let Some(sent) = alarm.until(deadline, sending).await else {
         return Err(Failed::Deadline);
     };
     going.sending = None;

@@ -5,13 +5,14 @@
 
 mod trace;
 
+use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, Entry, HOST, HeaderMap, HeaderName, HeaderValue,
+    TE, TRANSFER_ENCODING,
 };
 use http::uri::{Authority, PathAndQuery, Scheme as HttpScheme};
 use http::{Method, Uri, Version, request};
@@ -20,8 +21,6 @@ use model::{Permille, Priority};
 use crate::answer::Reason;
 use crate::framing::Flaw;
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -29,19 +28,21 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const WORKERS: HeaderName = HeaderName::from_static("x-plimsoll-workers");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// RFC 9110, section 7.6.1, and what older clients send in the same sense.
+/// RFC 9110, section 7.6.1, and what older clients send in the same sense, beside `Connection`.
 /// `Trailer` stays: hyper passes on only those trailers that it announces.
-const HOP_BY_HOP: [HeaderName; 9] = [
-    CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    TE,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    HeaderName::from_static("http2-settings"),
-];
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+            | "http2-settings"
+    )
+}
 
 /// How the client speaks to this gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,26 +113,39 @@ pub(crate) fn has_coding_but_chunked(headers: &HeaderMap) -> bool {
 
 /// Takes out what is about this connection only.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
-            // These are about the message, whatever a peer says; without them it means another.
-            .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
-    }
     // Most heads have none: one look along their names is cheaper than a search for each.
-    if headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
-        for name in &HOP_BY_HOP {
+    let (mut has_connection, mut has_others) = (false, false);
+    for name in headers.keys() {
+        has_connection |= *name == CONNECTION;
+        has_others |= is_hop_by_hop(name);
+    }
+    if has_connection {
+        for name in named_by_connection(headers) {
+            headers.remove(name);
+        }
+        headers.remove(CONNECTION);
+    }
+    if has_others {
+        let others = headers.keys().filter(|name| is_hop_by_hop(name));
+        for name in others.cloned().collect::<Vec<_>>() {
             headers.remove(name);
         }
     }
+}
+
+/// Headers that the peer calls its connection's own.
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    /// What most peers say, and what names no header.
+    const WORDS: [&[u8]; 2] = [b"keep-alive", b"close"];
+    let values = headers.get_all(CONNECTION).iter();
+    values
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|name| !WORDS.iter().any(|word| name.eq_ignore_ascii_case(word)))
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
+        // These are about the message, whatever a peer says; without them it means another.
+        .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
+        .collect()
 }
 
 /// Takes out of a request what is about this connection only, but goes on
@@ -167,21 +181,20 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// The tenant that the request names in `header`, cut to its longest length.
-pub(crate) fn tenant(headers: &HeaderMap, header: Option<&HeaderName>) -> String {
+pub(crate) fn tenant<'a>(headers: &'a HeaderMap, header: Option<&HeaderName>) -> Cow<'a, str> {
     let value = header.and_then(|name| headers.get(name));
     let Some(value) = value.filter(|value| !value.is_empty()) else {
-        return NO_TENANT.to_owned();
+        return Cow::Borrowed(NO_TENANT);
     };
-    let mut tenant = String::from_utf8_lossy(value.as_bytes()).into_owned();
-    if tenant.len() > TENANT_BYTES_MAX {
-        let cut = (0..=TENANT_BYTES_MAX).rev();
-        tenant.truncate(
-            cut.into_iter()
-                .find(|at| tenant.is_char_boundary(*at))
-                .unwrap_or(0),
-        );
+    let tenant = String::from_utf8_lossy(value.as_bytes());
+    let end = tenant.floor_char_boundary(TENANT_BYTES_MAX);
+    match tenant {
+        Cow::Borrowed(tenant) => Cow::Borrowed(&tenant[..end]),
+        Cow::Owned(mut tenant) => {
+            tenant.truncate(end);
+            Cow::Owned(tenant)
+        }
     }
-    tenant
 }
 
 /// The priority that the request claims in `header`; nothing if it is none of the words.
@@ -224,29 +237,32 @@ pub(crate) fn prepare(
     if let Some(host) = target {
         head.headers.insert(HOST, host);
     }
-    head.uri = origin_form(&head.uri);
+    if head.uri.authority().is_some() {
+        head.uri = origin_form(&head.uri);
+    }
     head.version = Version::HTTP_11;
     // The gateway itself tells the client to go on, as soon as the backend's connection takes the body.
     head.headers.remove(EXPECT);
 
-    let host = head.headers.get(HOST).cloned();
     let headers = &mut head.headers;
     append_client(headers, client);
-    match scheme {
-        Scheme::Https => {
-            headers.insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
+    match (scheme, headers.entry(FORWARDED_PROTO)) {
+        (Scheme::Https, Entry::Occupied(mut entry)) => {
+            entry.insert(HeaderValue::from_static("https"));
+        }
+        (Scheme::Https, Entry::Vacant(entry)) => {
+            entry.insert(HeaderValue::from_static("https"));
         }
         // Kept if present: whatever ended TLS before this gateway knows better.
-        Scheme::Http if headers.contains_key(FORWARDED_PROTO) => {}
-        Scheme::Http => {
-            headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+        (Scheme::Http, Entry::Occupied(_)) => {}
+        (Scheme::Http, Entry::Vacant(entry)) => {
+            entry.insert(HeaderValue::from_static("http"));
         }
     }
-    match host {
-        Some(host) if !headers.contains_key(FORWARDED_HOST) => {
-            headers.insert(FORWARDED_HOST, host);
+    match headers.get(HOST).cloned() {
+        Some(host) => {
+            headers.entry(FORWARDED_HOST).or_insert(host);
         }
-        Some(_) => {}
         None => {
             // HTTP/1.0 may come without one, HTTP/1.1 may not go without.
             if let Ok(host) = HeaderValue::from_str(backend) {
@@ -254,9 +270,7 @@ pub(crate) fn prepare(
             }
         }
     }
-    if !headers.contains_key(REQUEST_ID) {
-        headers.insert(REQUEST_ID, ids.next());
-    }
+    headers.entry(REQUEST_ID).or_insert_with(|| ids.next());
     trace::carry(headers, || ids.begin_trace());
 }
 
@@ -286,10 +300,8 @@ pub(crate) fn for_http2(head: &mut request::Parts, is_secured: bool) {
     }
 }
 
+/// A target that names its host, without it.
 fn origin_form(uri: &Uri) -> Uri {
-    if uri.authority().is_none() {
-        return uri.clone();
-    }
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     path.parse().unwrap_or_default()
 }
@@ -309,8 +321,8 @@ impl Client {
 }
 
 fn append_client(headers: &mut HeaderMap, client: &Client) {
-    if !headers.contains_key(FORWARDED_FOR) {
-        headers.insert(FORWARDED_FOR, client.0.clone());
+    if let Entry::Vacant(entry) = headers.entry(FORWARDED_FOR) {
+        entry.insert(client.0.clone());
         return;
     }
     let mut chain: Vec<u8> = Vec::new();
@@ -349,17 +361,27 @@ impl RequestIds {
 
     /// A trace's number, the one of what stands before its first span, and whether it is to be recorded.
     fn begin_trace(&self) -> (u128, u64, bool) {
-        let ([high, low], [parent, lot]) = (self.draw(), self.draw());
-        let is_sampled = lot % 1000 < u64::from(self.sampled.get());
+        let [high, low] = self.draw();
+        // Two numbers that know nothing of one another make a third that looks like neither.
+        let parent = high ^ low.rotate_left(32);
+        let is_sampled = low % 1000 < u64::from(self.sampled.get());
         (u128::from(high) << 64 | u128::from(low), parent, is_sampled)
     }
 
     fn next(&self) -> HeaderValue {
         let [a, b] = self.draw();
-        let both = u128::from(a) << 64 | u128::from(b);
-        let digit = |at| b"0123456789abcdef"[(both >> (124 - 4 * at)) as usize & 15];
-        let text: [u8; 32] = std::array::from_fn(digit);
+        let mut text = [0; 32];
+        hex(u128::from(a) << 64 | u128::from(b), &mut text);
         HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+    }
+}
+
+/// Writes the last digits of a number, as many as there is room for.
+fn hex(number: u128, into: &mut [u8]) {
+    let mut left = number;
+    for place in into.iter_mut().rev() {
+        *place = b"0123456789abcdef"[(left & 15) as usize];
+        left >>= 4;
     }
 }
 

@@ -9,6 +9,7 @@ use model::ServiceName;
 use tokio::time::Instant;
 
 use crate::answer::Reason;
+use crate::customer::Customer;
 
 /// The counts. A plain mutex: it is held for one addition, well under a
 /// microsecond, and for one copy of at most a post's rows.
@@ -79,11 +80,16 @@ impl Ledger {
     }
 
     /// A request that came at `began` is handed to a host.
-    pub(crate) fn ticket(self: &Arc<Ledger>, spot: Spot, tenant: String, began: Instant) -> Ticket {
+    pub(crate) fn ticket(
+        self: &Arc<Ledger>,
+        spot: Spot,
+        customer: Arc<Customer>,
+        began: Instant,
+    ) -> Ticket {
         Ticket {
             ledger: self.clone(),
             spot,
-            tenant,
+            customer,
             began,
             latency: None,
             tried: false,
@@ -104,7 +110,7 @@ impl Ledger {
 pub(crate) struct Ticket {
     ledger: Arc<Ledger>,
     spot: Spot,
-    tenant: String,
+    customer: Arc<Customer>,
     began: Instant,
     latency: Option<Duration>,
     /// Its first attempt failed and is in its second; what the next one brings is the customer's alone.
@@ -152,7 +158,7 @@ impl Ticket {
         let now = self.ledger.now();
         let mut book = self.ledger.book();
         let label = &self.spot.place.label;
-        book.counts.settle(label, &self.tenant, outcome);
+        book.counts.settle(label, &self.customer.name, outcome);
         if !self.tried {
             book.ticks.settle(now, &self.spot, outcome, self.latency);
         }

@@ -11,12 +11,14 @@
 //! control plane: without it the gateway serves on by the last routes it had.
 
 mod admin;
+mod alarm;
 mod answer;
 mod aside;
 mod board;
 mod body;
 mod check;
 mod config;
+mod customer;
 mod desk;
 mod drains;
 mod exchange;

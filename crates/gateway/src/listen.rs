@@ -16,8 +16,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::GatewayError;
+use crate::alarm::Alarm;
 use crate::answer::TOO_MANY_CONNECTIONS;
 use crate::board::{Board, Reader};
+use crate::customer::Last;
 use crate::headers::{self, Scheme};
 use crate::proxy::{Front, Peer};
 use crate::serve::Connection;
@@ -183,6 +185,8 @@ impl Door {
                 vitals: Vitals::new(),
                 board: board.clone(),
                 line: Arc::default(),
+                last: Last::default(),
+                alarm: Alarm::default(),
             }),
             front,
             reader: Reader::new(board),

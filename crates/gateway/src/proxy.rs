@@ -19,10 +19,12 @@ use model::ServiceName;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::alarm::Alarm;
 use crate::answer::{LATER, Reason, problem};
 use crate::board::{Board, Route};
 use crate::body::ReplyBody;
 use crate::config::{GatewayConfig, Limits};
+use crate::customer::Last;
 use crate::framing::Flaw;
 use crate::headers::{Client, RequestIds, Scheme};
 use crate::ledger::Ledger;
@@ -53,7 +55,7 @@ pub(crate) struct Front {
 }
 
 /// Whom a connection is with.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) service: Arc<ServiceName>,
     pub(crate) client: Client,
@@ -63,6 +65,10 @@ pub(crate) struct Peer {
     pub(crate) board: Arc<Board>,
     /// Unused over HTTP/2.
     pub(crate) line: Arc<Line>,
+    /// Who asked last.
+    pub(crate) last: Last,
+    /// For its requests' deadlines.
+    pub(crate) alarm: Alarm,
 }
 
 impl Front {

@@ -38,17 +38,17 @@ pub(crate) fn asked(head: &request::Parts, allowed: &[String]) -> Option<HeaderV
 
 /// What `headers` switch to.
 pub(crate) fn protocol(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let mut protocols = headers.get_all(UPGRADE).iter();
+    let (Some(only), None) = (protocols.next(), protocols.next()) else {
+        return None;
+    };
     let named = headers
         .get_all(CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|name| name.trim().eq_ignore_ascii_case("upgrade"));
-    let mut protocols = headers.get_all(UPGRADE).iter();
-    match (protocols.next(), protocols.next()) {
-        (Some(only), None) if named => Some(only),
-        _ => None,
-    }
+    named.then_some(only)
 }
 
 /// Asks the next one for `protocol`, or tells that it is switched to.

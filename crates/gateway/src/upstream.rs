@@ -12,6 +12,7 @@
 //! once, so the backend learns that nobody waits for the answer.
 
 mod dial;
+mod record;
 mod secure;
 mod shared;
 
@@ -20,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -34,6 +35,7 @@ use crate::body::Upload;
 use crate::drains::Visit;
 use crate::vitals::{Vitals, Watched};
 use dial::{Stream, Way};
+use record::Record;
 pub use secure::UpstreamTls;
 pub(crate) use secure::{Secure, check as check_secure};
 use shared::{Lease, Shared};
@@ -130,6 +132,8 @@ struct Kept {
     vitals: Arc<Vitals>,
     home: Arc<Upstream>,
     idle_since: Instant,
+    /// The request under way, while it may have to go out once more.
+    record: Record,
 }
 
 /// What is left in the hands of who gave up waiting for an exchange.
@@ -165,6 +169,30 @@ impl Drop for Driver {
 }
 
 impl Kept {
+    /// Sends a request and waits for its answer's head.
+    async fn ask(
+        &mut self,
+        request: Box<Request<Upload>>,
+        terms: Terms,
+        leash: &Leash,
+    ) -> Result<Response<Incoming>, Unanswered> {
+        self.record.note(&request, terms.retry);
+        leash.hold(self);
+        match self.sender.try_send_request(*request).await {
+            Ok(response) => {
+                self.record.forget();
+                Ok(response)
+            }
+            Err(mut failed) => {
+                let unsent = failed.take_message().map(Box::new);
+                let noted = || self.record.again().filter(|_| !self.vitals.has_read());
+                let again = unsent.or_else(noted);
+                let error = SendError::Broken(failed.into_error());
+                Err(Unanswered { error, again })
+            }
+        }
+    }
+
     /// Keeps it for the next request. Both bodies must have ended.
     fn give_back(mut self) {
         let home = self.home.clone();
@@ -252,21 +280,13 @@ impl Upstream {
         leash: &Leash,
     ) -> Result<(Response<Incoming>, Carrier), Unanswered> {
         if let Some(mut kept) = self.take_idle().await {
-            let copy = copy_for_retry(&request, terms.retry);
             kept.vitals.forget_reads();
-            leash.hold(&kept);
-            match kept.sender.try_send_request(*request).await {
+            match kept.ask(request, terms, leash).await {
                 Ok(response) => return Ok((response, Carrier::Whole(kept))),
-                Err(mut failed) => match (failed.take_message(), copy) {
-                    (Some(unsent), _) => request = Box::new(unsent),
-                    (None, Some(copy)) if !kept.vitals.has_read() => request = copy,
-                    (None, _) => {
-                        return Err(Unanswered {
-                            error: SendError::Broken(failed.into_error()),
-                            again: None,
-                        });
-                    }
-                },
+                Err(Unanswered {
+                    again: Some(again), ..
+                }) => request = again,
+                Err(failed) => return Err(failed),
             }
             tracing::debug!(
                 address = self.way.address,
@@ -282,17 +302,8 @@ impl Upstream {
                 return Err(Unanswered { error, again });
             }
         };
-        leash.hold(&fresh);
-        let copy = copy_for_retry(&request, terms.retry);
-        match fresh.sender.try_send_request(*request).await {
-            Ok(response) => Ok((response, Carrier::Whole(fresh))),
-            Err(mut failed) => {
-                let copy = copy.filter(|_| !fresh.vitals.has_read());
-                let again = failed.take_message().map(Box::new).or(copy);
-                let error = SendError::Broken(failed.into_error());
-                Err(Unanswered { error, again })
-            }
-        }
+        let response = fresh.ask(request, terms, leash).await?;
+        Ok((response, Carrier::Whole(fresh)))
     }
 
     /// Beside others on a connection.
@@ -309,7 +320,8 @@ impl Upstream {
                     return Err(Unanswered { error, again });
                 }
             };
-            let copy = copy_for_retry(&request, terms.retry);
+            let mut record = Record::default();
+            record.note(&request, terms.retry);
             let mut failed = match lease.sender.try_send_request(*request).await {
                 Ok(response) => return Ok((response, Carrier::Part(lease))),
                 Err(failed) => failed,
@@ -320,7 +332,7 @@ impl Upstream {
                 Some(_) => SendError::Connect(std::io::ErrorKind::ConnectionReset.into()),
                 None => SendError::Broken(failed.into_error()),
             };
-            match unsent.or(copy) {
+            match unsent.or_else(|| record.again()) {
                 // Closed just when it was used; a fresh one is no such chance.
                 Some(again) if !lease.is_fresh && lease.sender.is_closed() => request = again,
                 again => return Err(Unanswered { error, again }),
@@ -376,28 +388,7 @@ impl Upstream {
             vitals,
             home: self.clone(),
             idle_since: Instant::now(),
+            record: Record::default(),
         })
     }
-}
-
-/// The same request once more, if its class lets it go twice. Bodies are passed on as they
-/// come and not kept, so one with a body can't.
-fn copy_for_retry(request: &Request<Upload>, retry: Retry) -> Option<Box<Request<Upload>>> {
-    let is_idempotent = matches!(
-        *request.method(),
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
-    );
-    let may = match retry {
-        Retry::Never => false,
-        Retry::Idempotent => is_idempotent,
-        Retry::Always => true,
-    };
-    if !may || !request.body().is_empty() {
-        return None;
-    }
-    let mut copy = Box::new(Request::new(Upload::default()));
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    Some(copy)
 }

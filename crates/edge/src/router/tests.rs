@@ -39,8 +39,12 @@ fn split(share: u16) -> Router {
     router(vec![pool("old", 1000 - share, 2), pool("new", share, 1)])
 }
 
+fn bucket(tenant: &str) -> Bucket {
+    Bucket::of(&service(), tenant)
+}
+
 fn is_new(router: &Router, tenant: &str) -> bool {
-    router.choose(tenant).unwrap().label.digest == digest("new")
+    router.choose(bucket(tenant)).unwrap().label.digest == digest("new")
 }
 
 #[test]
@@ -94,7 +98,7 @@ proptest! {
         let by_digest: BTreeMap<Digest, Pool> =
             pools.iter().map(|pool| (pool.digest, pool.clone())).collect();
         let router = router(pools);
-        match router.choose(&tenant) {
+        match router.choose(bucket(&tenant)) {
             Ok(choice) => {
                 let pool = &by_digest[&choice.label.digest];
                 let listed: Vec<_> = router.backends().collect();
@@ -112,9 +116,12 @@ fn a_share_without_a_host_falls_back_to_the_settled_pool() {
     assert!(!is_new(&router, "acme"));
     assert_eq!(
         self::router(vec![pool("old", 500, 0), pool("new", 500, 0)])
-            .choose("acme")
+            .choose(bucket("acme"))
             .unwrap_err(),
         NoBackend
     );
-    assert_eq!(self::router(vec![]).choose("acme").unwrap_err(), NoBackend);
+    assert_eq!(
+        self::router(vec![]).choose(bucket("acme")).unwrap_err(),
+        NoBackend
+    );
 }

@@ -48,10 +48,10 @@ fn spot(router: &Router, tenant: &str, path: &str) -> Spot {
 
 /// At the pool's backend with this number.
 fn spot_at(router: &Router, tenant: &str, path: &str, backend: usize) -> Spot {
-    let choice = router.choose(tenant).unwrap();
-    let backend = choice.backends.start + backend;
+    let bucket = crate::Bucket::of(&"api".parse().unwrap(), tenant);
+    let backend = router.choose(bucket).unwrap().backends.start + backend;
     let class = router.classes().of("GET", path);
-    router.spot(backend, choice.bucket, class).unwrap()
+    router.spot(backend, bucket, class).unwrap()
 }
 
 fn counts(taken: &[Arc<Second>], now: Duration) -> Vec<TickCounts> {

@@ -175,12 +175,44 @@ fn who_ends_tls_says_so() {
 }
 
 #[test]
+fn a_connection_is_said_to_live_on_and_nothing_else_goes() {
+    let mut headers = HeaderMap::new();
+    for (name, value) in [("connection", "Keep-Alive , CLOSE"), ("x-own", "1")] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    strip_hop_by_hop(&mut headers);
+    let names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+    assert_eq!(names, ["x-own"]);
+    // A word that is no text takes nothing from the ones beside it.
+    headers.append(CONNECTION, HeaderValue::from_bytes(b"\xff, x-own").unwrap());
+    strip_hop_by_hop(&mut headers);
+    assert!(headers.is_empty());
+}
+
+#[test]
+fn ids_are_32_digits_and_never_the_same() {
+    let ids = RequestIds::default();
+    let drawn: Vec<HeaderValue> = (0..100).map(|_| ids.next()).collect();
+    for (n, id) in drawn.iter().enumerate() {
+        let is_digit = |it: &u8| matches!(it, b'0'..=b'9' | b'a'..=b'f');
+        assert!(
+            id.len() == 32 && id.as_bytes().iter().all(is_digit),
+            "{id:?}"
+        );
+        assert!(!drawn[..n].contains(id));
+    }
+    let mut text = [0; 4];
+    hex(0x1_2a0f, &mut text);
+    assert_eq!(&text, b"2a0f");
+}
+
+#[test]
 fn tenants_are_cut_at_a_character() {
     let name = HeaderName::from_static("x-tenant");
     let of = |value: &str| {
         let mut headers = HeaderMap::new();
         headers.insert(&name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
-        tenant(&headers, Some(&name))
+        tenant(&headers, Some(&name)).into_owned()
     };
     assert_eq!(of("acme"), "acme");
     assert_eq!(of(""), "-");

@@ -9,6 +9,8 @@
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
+use super::hex;
+
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(super) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
@@ -27,11 +29,12 @@ pub(super) fn carry(headers: &mut HeaderMap, begin: impl FnOnce() -> (u128, u64,
     // What a system noted for a trace that can't be told any more means nothing in another.
     headers.remove(TRACESTATE);
     let (trace, parent, is_sampled) = begin();
+    let mut made = *b"00-00000000000000000000000000000000-0000000000000000-00";
     // Ids of zeros are none.
-    let (trace, parent) = (trace.max(1), parent.max(1));
-    let flags = u8::from(is_sampled);
-    let made = format!("00-{trace:032x}-{parent:016x}-{flags:02x}");
-    match HeaderValue::from_str(&made) {
+    hex(trace.max(1), &mut made[3..35]);
+    hex(u128::from(parent.max(1)), &mut made[36..52]);
+    hex(u128::from(is_sampled), &mut made[53..]);
+    match HeaderValue::from_bytes(&made) {
         Ok(made) => headers.insert(TRACEPARENT, made),
         Err(_) => headers.remove(TRACEPARENT),
     };

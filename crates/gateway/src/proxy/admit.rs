@@ -16,9 +16,10 @@ use tokio::time::Instant;
 
 use super::{Front, Peer};
 use crate::answer::{LATER, Reason};
-use crate::board::{Route, pool_key};
+use crate::board::Route;
 use crate::body::{Progress, Upload};
-use crate::desk::{self, Permit, Want};
+use crate::customer::Customer;
+use crate::desk::{Permit, Want};
 use crate::headers;
 use crate::ledger::Ticket;
 use crate::tunnel;
@@ -42,7 +43,6 @@ pub(super) struct Admitted {
 struct Placed {
     route: Arc<Route>,
     backend: usize,
-    bucket: Bucket,
     class: Class,
     permit: Permit,
 }
@@ -97,16 +97,16 @@ impl Front {
         headers::strip_request(&mut head.headers);
         // After stripping: the backend must see the same tenant as the count.
         let tenant = headers::tenant(&head.headers, route.tenant_header.as_ref());
+        let customer = peer.last.customer(&peer.service, &tenant);
         let Placed {
             route,
             backend,
-            bucket,
             class,
             permit,
         } = self
-            .place(peer, route, &tenant, &head, (began, deadline))
+            .place(peer, route, &customer, &head, (began, deadline))
             .await?;
-        let spot = route.router.spot(backend, bucket, class);
+        let spot = route.router.spot(backend, customer.bucket, class);
         let spot = spot.ok_or(Reason::NoHost)?;
         let address = route.upstreams[backend].address();
         headers::prepare(&mut head, &peer.client, peer.scheme, address, &self.ids);
@@ -125,9 +125,9 @@ impl Front {
             progress,
             backend,
             permit,
-            bucket,
+            bucket: customer.bucket,
             class,
-            ticket: self.ledger.ticket(spot, tenant, began),
+            ticket: self.ledger.ticket(spot, customer, began),
             upgrade,
             route,
         })
@@ -138,7 +138,7 @@ impl Front {
         &self,
         peer: &Peer,
         mut route: Arc<Route>,
-        tenant: &str,
+        customer: &Arc<Customer>,
         head: &http::request::Parts,
         (began, deadline): (Instant, Instant),
     ) -> Result<Placed, Refused> {
@@ -149,29 +149,27 @@ impl Front {
         let mut class = class_in(&route);
         let said = headers::priority(&head.headers, route.priority_header.as_ref());
         let priority = said.unwrap_or_else(|| route.router.classes().priority(class));
-        let enter = |pool, bucket| {
-            let tenant = desk::tenant(tenant);
+        let enter = |pool| {
             peer.board.desk().enter(Want {
                 pool,
-                tenant,
-                bucket,
+                tenant: customer.turn,
+                bucket: customer.bucket,
                 priority,
                 deadline,
             })
         };
-        if !route.router.lets_in(tenant) {
+        if !route.router.lets_in(customer.bucket) {
             return Err(Refused {
                 later: RAMP_LATER,
                 ..Reason::Ramping.into()
             });
         }
         let key = |route: &Route| {
-            let choice = route.router.choose(tenant);
+            let choice = route.router.choose(customer.bucket);
             let choice = choice.map_err(|edge::NoBackend| Reason::NoHost)?;
-            Ok::<_, Reason>((pool_key(choice.label.digest), choice.bucket))
+            route.pool(choice.backends.start).ok_or(Reason::NoHost)
         };
-        let (pool, bucket) = key(&route)?;
-        let mut entered = enter(pool, bucket).await;
+        let mut entered = enter(key(&route)?).await;
         // The table was changed at this very moment: the newest one has the pool that is there now.
         if let Err(refused) = &entered
             && refused.why == Why::NoBackend
@@ -179,8 +177,7 @@ impl Front {
         {
             route = newest;
             class = class_in(&route);
-            let (pool, bucket) = key(&route)?;
-            entered = Box::pin(enter(pool, bucket)).await;
+            entered = Box::pin(enter(key(&route)?)).await;
         }
         match entered {
             Ok(permit) => {
@@ -196,12 +193,11 @@ impl Front {
                 Ok(Placed {
                     route,
                     backend: at,
-                    bucket,
                     class,
                     permit,
                 })
             }
-            Err(refused) => Err(self.turned_away(&route, tenant, class, refused, began)),
+            Err(refused) => Err(self.turned_away(&route, customer, class, refused, began)),
         }
     }
 
@@ -210,7 +206,7 @@ impl Front {
     fn turned_away(
         &self,
         route: &Route,
-        tenant: &str,
+        customer: &Arc<Customer>,
         class: Class,
         refused: admission::Refused,
         began: Instant,
@@ -221,17 +217,17 @@ impl Front {
             Why::Late | Why::Ramp | Why::Overflow | Why::Waited => Reason::Overloaded,
         };
         let choice = match reason {
-            Reason::Stalled => route.router.choose(tenant).ok(),
+            Reason::Stalled => route.router.choose(customer.bucket).ok(),
             _ => None,
         };
         let blamed = choice.and_then(|choice| {
-            let place = usize::from(choice.bucket.get()) % choice.backends.len();
+            let place = usize::from(customer.bucket.get()) % choice.backends.len();
             let at = choice.backends.start + place;
-            route.router.spot(at, choice.bucket, class)
+            route.router.spot(at, customer.bucket, class)
         });
         let settled = blamed.is_some();
         if let Some(spot) = blamed {
-            let ticket = self.ledger.ticket(spot, tenant.to_owned(), began);
+            let ticket = self.ledger.ticket(spot, customer.clone(), began);
             ticket.settle(Outcome::Failed);
         }
         Refused {

@@ -45,8 +45,11 @@ impl Front {
         deadline: Instant,
         busy: Busy,
     ) -> Result<Response<ReplyBody>, Reason> {
-        let protocol = tunnel::protocol(admitted.request.headers()).cloned();
-        let (answered, rest) = self.send(admitted, deadline).await?;
+        let protocol = match admitted.upgrade {
+            Some(_) => tunnel::protocol(admitted.request.headers()).cloned(),
+            None => None,
+        };
+        let (answered, rest) = self.send(peer, admitted, deadline).await?;
         let Answered {
             mut response,
             mut connection,
@@ -97,6 +100,7 @@ impl Front {
     /// Sends it to its backend, and to another one if the first can't be connected to.
     async fn send(
         &self,
+        peer: &Peer,
         admitted: Admitted,
         deadline: Instant,
     ) -> Result<(Answered, Rest), Reason> {
@@ -117,7 +121,7 @@ impl Front {
         };
         loop {
             let upstream = &route.upstreams[backend];
-            let sent = exchange(upstream, request, terms, deadline, permit).await;
+            let sent = exchange(upstream, request, terms, (&peer.alarm, deadline), permit).await;
             let (failure, failed) = match sent {
                 Ok(answered) => {
                     let rest = Rest {

@@ -225,9 +225,8 @@ impl Carrier {
         };
         let thread = incident.map_or_else(|| message.id.clone(), |id| format!("incident-{id}"));
         Notice {
-            // Colons are for ids inside; a Message-ID has none.
-            key: message.id.replace([':', '/'], "."),
-            thread: thread.replace([':', '/'], "."),
+            key: named(&message.id),
+            thread: named(&thread),
             happening,
             urgency: match message.urgency {
                 words::Urgency::High => Urgency::High,
@@ -271,6 +270,11 @@ impl Carrier {
             tracing::error!(message = key, "too many outcomes wait to be written down");
         }
     }
+}
+
+/// An id as the left side of a Message-ID can have it (RFC 5322, 3.6.4).
+fn named(id: &str) -> String {
+    id.replace([':', '/', '@'], ".")
 }
 
 fn unwanted() -> notify::Outcome {

@@ -42,26 +42,37 @@ pub(crate) struct Plane {
 
 impl Plane {
     pub(crate) async fn start() -> Result<Plane> {
+        Plane::start_with(None).await
+    }
+
+    /// The same, with what messages are carried with.
+    pub(crate) async fn start_with(notify: Option<&str>) -> Result<Plane> {
         let folder = tempfile::Builder::new().prefix("pe-").tempdir_in("/tmp")?;
         std::fs::create_dir(folder.path().join("config"))?;
         std::fs::write(folder.path().join("config/service.toml"), "a = 1\n")?;
         std::fs::write(folder.path().join("plimsoll.toml"), PROJECT)?;
-        let mut command = program::command(folder.path())?;
-        command.args([
-            "server",
-            "--data",
-            "data",
-            "--listen",
-            "127.0.0.1:0",
-            "--project",
-            "plimsoll.toml",
-        ]);
-        let (process, url) = listening(&mut command, &folder.path().join("server.log")).await?;
+        if let Some(text) = notify {
+            std::fs::write(folder.path().join("notify.toml"), text)?;
+        }
+        let (process, url) = serve(folder.path(), 0).await?;
         Ok(Plane {
             folder,
             url,
             process: Some(process),
         })
+    }
+
+    /// `kill -9`, and another one at once at the same address with the same data.
+    pub(crate) async fn crash_and_start(&mut self) -> Result<()> {
+        if let Some(process) = self.process.take() {
+            process.crash().await?;
+        }
+        let port = self.url.rsplit_once(':').context("a port")?.1.parse()?;
+        let log = self.file("server.log");
+        std::fs::rename(&log, self.file("server.old.log"))?;
+        let (process, _) = serve(self.folder.path(), port).await?;
+        self.process = Some(process);
+        Ok(())
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -107,6 +118,18 @@ impl Plane {
             process.end().await;
         }
     }
+}
+
+/// A control plane on this folder's data.
+async fn serve(folder: &Path, port: u16) -> Result<(Process, String)> {
+    let mut command = program::command(folder)?;
+    let listen = format!("127.0.0.1:{port}");
+    command.args(["server", "--data", "data", "--project", "plimsoll.toml"]);
+    command.args(["--listen", &listen]);
+    if folder.join("notify.toml").is_file() {
+        command.args(["--notify", "notify.toml"]);
+    }
+    listening(&mut command, &folder.join("server.log")).await
 }
 
 /// Starts a program that says `listening on URL` and waits for that.

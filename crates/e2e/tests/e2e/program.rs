@@ -132,3 +132,9 @@ pub(crate) fn signal(pid: u32, signal: Signal) -> Result<()> {
     let pid = Pid::from_raw(i32::try_from(pid)?).context("pid 0")?;
     kill_process(pid, signal).context("signal")
 }
+
+/// Tells a process of this test to read its configuration again.
+pub(crate) fn hang_up(id: u32) -> Result<()> {
+    let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
+    kill_process(pid.context("a process id")?, Signal::HUP).context("SIGHUP")
+}

@@ -3,12 +3,11 @@
 //! Invariant: without Prometheus this fails and says what to install; it never passes unseen.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as Listener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use axum::Router;
 use axum::routing::get;
 use drill::process::Process;
@@ -17,17 +16,15 @@ use tokio::net::TcpListener;
 use tokio::process::Command;
 
 use crate::balancer::{self, Balancer, Totals};
+use crate::debian;
 use crate::fleet::{self, Fleet};
 use crate::pushed::{RATE_PER_S, judged};
 use crate::random::Random;
 use crate::wait::{s, until_so};
 
-/// A slow mirror has sent the package by then.
-const PACKAGE_WITHIN_S: u64 = 300;
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bad_bundle_goes_back_by_what_prometheus_scrapes() -> Result<()> {
-    let program = program().await?;
+    let program = debian::program("prometheus", "prometheus").await?;
     let shape = Shape {
         gateway: false,
         ..fleet::counted(3, &["1 host", "all"])?
@@ -108,61 +105,4 @@ async fn scrape(program: &Path, folder: &Path, exporter: SocketAddr) -> Result<(
     .await
     .with_context(|| std::fs::read_to_string(&log).unwrap_or_default())?;
     Ok((process, url))
-}
-
-/// The program: installed, or unpacked beside the build from Debian's package.
-async fn program() -> Result<PathBuf> {
-    const NAME: &str = "prometheus";
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    let mut installed = std::env::split_paths(&paths).map(|folder| folder.join(NAME));
-    if let Some(program) = installed.find(|program| program.is_file()) {
-        return Ok(program);
-    }
-    let built = crate::program::path()?;
-    let folder = built.parent().context("target folder")?.join("debian");
-    let program = folder.join("usr/bin").join(NAME);
-    if !program.is_file() {
-        let missing =
-            "this test needs Prometheus: `apt-get install prometheus`, or put it into PATH";
-        tokio::time::timeout(s(PACKAGE_WITHIN_S), unpack(NAME, &folder))
-            .await
-            .context(missing)?
-            .context(missing)?;
-    }
-    ensure!(program.is_file(), "{} is missing", program.display());
-    Ok(program)
-}
-
-/// Downloads a Debian package and unpacks it; nothing is installed.
-async fn unpack(package: &str, folder: &Path) -> Result<()> {
-    // Past what the test harness keeps to itself: a download is never silent.
-    writeln!(
-        std::io::stderr(),
-        "downloading the Debian package {package} into {}",
-        folder.display()
-    )?;
-    std::fs::create_dir_all(folder)?;
-    let fresh = tempfile::tempdir_in(folder)?;
-    if run("apt-get", &["download", package], fresh.path())
-        .await
-        .is_err()
-    {
-        run("apt-get", &["update"], fresh.path()).await?;
-        run("apt-get", &["download", package], fresh.path()).await?;
-    }
-    let mut files = std::fs::read_dir(fresh.path())?;
-    let file = files.next().context("no package came")??.path();
-    let (file, to) = (file.display().to_string(), folder.display().to_string());
-    run("dpkg-deb", &["-x", &file, &to], fresh.path()).await
-}
-
-async fn run(program: &str, args: &[&str], folder: &Path) -> Result<()> {
-    let mut command = Command::new(program);
-    command.args(args).current_dir(folder).kill_on_drop(true);
-    let said = crate::program::run(&mut command).await;
-    let said = said.with_context(|| format!("can't start {program}"))?;
-    match said.code {
-        0 => Ok(()),
-        _ => bail!("{program} {}: {}", args.join(" "), said.err),
-    }
 }

@@ -53,13 +53,12 @@ fn lines(state: &State, incident: &Incident, reader: &ContactName, now: Timestam
         incident.severity,
         clock(incident.detected_at)
     )];
-    let alerts = incident.alerts_total;
-    if alerts > 0 {
-        lines.push(format!(
-            "{alerts} alerts, {} of them fire.",
-            incident.alerts.len()
-        ));
-    }
+    lines.extend(match (incident.alerts_total, incident.alerts.len()) {
+        (0, _) => None,
+        (1, 0) => Some("1 alert, which is over.".to_owned()),
+        (1, _) => Some("1 alert, which fires.".to_owned()),
+        (all, firing) => Some(format!("{all} alerts, {firing} of them fire.")),
+    });
     let services: Vec<&str> = incident.services.iter().map(|it| it.as_str()).collect();
     if services.len() > 1 {
         lines.push(format!("Touches {}.", services.join(", ")));

@@ -231,17 +231,19 @@ fn shown(
     alert: &AlertState,
     now: Timestamp,
 ) -> Shown {
-    let (word, silenced_by, inhibited_by) = match standing(state, id, now) {
-        Some(Standing::Silenced(ids)) => ("suppressed", ids, Vec::new()),
-        Some(Standing::Inhibited(incident)) => (
-            "suppressed",
-            Vec::new(),
-            vec![format!("incident-{incident}")],
-        ),
-        Some(Standing::Unassigned) => ("unprocessed", Vec::new(), Vec::new()),
-        Some(Standing::In(_) | Standing::Info | Standing::Resolved(..)) | None => {
-            ("active", Vec::new(), Vec::new())
-        }
+    // An alert that is part of an incident may be silenced since.
+    let silencing = state.silencing(alert, now);
+    let silenced_by: Vec<String> = silencing.iter().map(|it| it.id.clone()).collect();
+    let stands = standing(state, id, now);
+    let inhibited_by: Vec<String> = match &stands {
+        Some(Standing::Inhibited(incident)) => vec![format!("incident-{incident}")],
+        _ => Vec::new(),
+    };
+    let quiet = !silenced_by.is_empty() || !inhibited_by.is_empty();
+    let word = match stands {
+        _ if quiet => "suppressed",
+        Some(Standing::Unassigned) => "unprocessed",
+        Some(_) | None => "active",
     };
     let labels: BTreeMap<&str, &str> = alert.alert.labels.iter().collect();
     let labels = json!(labels);

@@ -117,7 +117,7 @@ async fn an_alert_pages_once_is_acknowledged_by_its_link_and_has_a_timeline() {
         got.lock().unwrap().first().cloned()
     })
     .await;
-    assert_eq!(key, "page.1.all.1.0.0webhook@ada");
+    assert_eq!(key, "page.1.all.1.0.0webhook.ada");
     assert_eq!(body["data"]["title"], "[SEV1] api: all requests fail");
     let link = body["data"]["acknowledge"].as_str().unwrap().to_owned();
     let path = link.strip_prefix("https://plimsoll.example.com").unwrap();
@@ -192,7 +192,7 @@ async fn a_page_that_was_not_sent_is_sent_after_a_restart_under_the_same_key() {
         got.lock().unwrap().first().cloned()
     })
     .await;
-    assert_eq!(key, "page.1.all.1.0.0webhook@ada");
+    assert_eq!(key, "page.1.all.1.0.0webhook.ada");
     server.stop().await;
 }
 

@@ -104,7 +104,10 @@ async fn drains_and_ramps_are_shown_until_they_are_over() {
     let shown = production(&server.operator.get("/v1/traffic").await.unwrap());
     if shown.hosts.len() > 1 {
         assert_ne!(shown.hosts[0].state, HostTrafficState::Serving);
-        assert_eq!(shown.hosts[0].detail.as_deref(), Some("ops: bad memory"));
+        assert_eq!(
+            shown.hosts[0].detail.as_deref(),
+            Some("first operator: bad memory")
+        );
     }
     assert_eq!(shown.open_permille.get(), 250);
     assert!(

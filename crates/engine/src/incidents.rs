@@ -15,6 +15,8 @@ use incident::commands::{self, Ask};
 use incident::incidents::{Observation, ended, observe};
 use incident::oncall::commands as oncall;
 use incident::oncall::commands::Range;
+use incident::slo::Count;
+use incident::status::{self, View};
 use incident::{Message, alerts};
 use model::event::RollbackCause;
 use model::incident::{
@@ -48,6 +50,8 @@ const SILENT_MIN: usize = 2;
 const SILENT_ONE_OF: usize = 5;
 /// A service that fails is noticed this much later at most.
 const LOOK_EVERY: Millis = Millis(500);
+/// Requests of so many minutes say how well a component is now: as long as the short window of objectives.
+const PAGE_COUNTS: Millis = Millis::seconds(300);
 /// Kinds of things that follow from one another within a tick; each is one step.
 const STEPS_MAX: usize = 16;
 
@@ -209,6 +213,20 @@ pub(crate) fn tick(state: &State, watch: &Watch, now: Timestamp) -> Vec<Event> {
         take(&mut known, new);
     }
     all
+}
+
+/// What users are told now: the incidents, and the newest minutes of requests where they are served.
+pub fn page(state: &State, watch: &Watch, now: Timestamp) -> View {
+    // Users meet the last environment; what fails in those before it is nobody's outage.
+    let last = state.topology.environments.last();
+    let lately = last.map(|it| watch.lately(&it.name, PAGE_COUNTS, now));
+    let counts = lately.unwrap_or_default().into_iter();
+    let counts = counts.map(|(service, counts)| {
+        let good = counts.requests.saturating_sub(counts.failed);
+        let total = counts.requests;
+        (service, Count { good, total })
+    });
+    status::view(&state.incidents, &counts.collect(), now)
 }
 
 /// Messages that should be on their way.

@@ -269,6 +269,18 @@ impl Watch {
         recent.spent(budget, now)
     }
 
+    /// Requests of each service of `environment` in the newest `window`, in whole minutes, over all bundles.
+    pub fn lately(
+        &self,
+        environment: &EnvironmentName,
+        window: Millis,
+        now: Timestamp,
+    ) -> BTreeMap<ServiceName, BundleCounts> {
+        let ours = self.recent.iter().filter(|((it, _), _)| it == environment);
+        ours.map(|((_, service), recent)| (service.clone(), recent.sum(window, now)))
+            .collect()
+    }
+
     /// Totals over all bundles, for metrics.
     pub fn totals(
         &self,

@@ -93,6 +93,24 @@ pub struct View {
     pub now: Timestamp,
 }
 
+impl View {
+    /// How well all of it is: the worst component. Without components, what the open incidents say.
+    pub fn worst(&self) -> Health {
+        let components = self.components.iter().map(|it| it.health);
+        let open = self.incidents.iter().filter(|it| it.resolved_at.is_none());
+        let open = open.map(|post| match post.impact {
+            "critical" => Health::MajorOutage,
+            "major" => Health::PartialOutage,
+            _ => Health::DegradedPerformance,
+        });
+        let worst = match self.components.is_empty() {
+            true => open.max(),
+            false => components.max(),
+        };
+        worst.unwrap_or(Health::Operational)
+    }
+}
+
 /// A component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ComponentView {

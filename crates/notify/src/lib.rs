@@ -46,6 +46,11 @@ impl Couriers {
         Couriers { poster, mailer }
     }
 
+    /// Whether mail goes anywhere at all.
+    pub fn carries_mail(&self) -> bool {
+        self.mailer.is_some()
+    }
+
     /// Tries once to take `notice` to `address`; never longer than `within`, which
     /// is [`TRY_WITHIN`] at most.
     pub async fn send(&self, address: &Address, notice: &Notice, within: Duration) -> Outcome {

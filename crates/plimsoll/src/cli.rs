@@ -17,7 +17,7 @@ pub(crate) use gates::{
 };
 pub(crate) use judge::{ContinueArgs, PlanArgs, VerdictArgs};
 pub(crate) use report::{ReportArgs, ReportCheckArgs, ReportCommand};
-pub(crate) use shells::{AgentArgs, AgentCommand, GatewayArgs, LogArgs, ServerArgs};
+pub(crate) use shells::{AgentArgs, AgentCommand, GatewayArgs, LogArgs, ServerArgs, StatusArgs};
 pub(crate) use traffic::{RestartArgs, TrafficArgs, TrafficCommand};
 
 const EXIT_CODES: &str = "\

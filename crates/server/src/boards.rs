@@ -6,11 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use engine::due;
-use engine::{Effect, State};
+use engine::{Effect, State, Watch};
 use incident::Message;
-use model::{EnvironmentName, Event, HostName, RouteTable, Seq};
+use incident::status::View;
+use model::{EnvironmentName, Event, HostName, RouteTable, Seq, Timestamp};
 use tokio::sync::watch;
 use wire::SecretKey;
 use wire::api::OrdersAnswer;
@@ -18,6 +20,9 @@ use wire::sign::{ORDER_TYPE, REVERT_TYPE, TASK_TYPE};
 
 use crate::access::Access;
 use crate::trust::Trust;
+
+/// The status page's view is made at most this often: users don't notice a second.
+const PAGE_EVERY: Duration = Duration::from_secs(1);
 
 /// One host's signed orders, ways back and tasks.
 #[derive(Debug, Clone, Default)]
@@ -77,6 +82,8 @@ pub(crate) struct Boards {
     access: watch::Sender<Arc<Access>>,
     position: watch::Sender<Seq>,
     messages: watch::Sender<Arc<Vec<Message>>>,
+    page: watch::Sender<Option<Arc<View>>>,
+    paged_at: Mutex<Option<Instant>>,
 }
 
 impl Boards {
@@ -90,11 +97,15 @@ impl Boards {
             access: watch::Sender::new(Arc::default()),
             position: watch::Sender::new(Seq(0)),
             messages: watch::Sender::new(Arc::default()),
+            page: watch::Sender::new(None),
+            paged_at: Mutex::default(),
         }
     }
 
-    /// What people are to be told now. It changes with time, too.
-    pub(crate) fn tell(&self, messages: Vec<Message>) {
+    /// What people and users are to be told now. It changes with time, too.
+    pub(crate) fn tell(&self, state: &State, watch: &Watch, now: Timestamp) {
+        self.show(state, watch, now);
+        let messages = engine::incidents::messages(state, now);
         self.messages.send_if_modified(|known| {
             let news = **known != messages;
             if news {
@@ -116,6 +127,23 @@ impl Boards {
     /// Releases that the journal says may serve, and that were never signed.
     pub(crate) fn distrusted(&self) -> usize {
         self.trust.told()
+    }
+
+    /// The status page, if anybody shows it. Its view looks at ninety days, so it is not made each turn.
+    fn show(&self, state: &State, watch: &Watch, now: Timestamp) {
+        let mut at = self.paged_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = at.is_none();
+        let is_due = at.is_none_or(|at| at.elapsed() >= PAGE_EVERY);
+        if is_first || (is_due && self.page.receiver_count() > 0) {
+            *at = Some(Instant::now());
+            let view = engine::incidents::page(state, watch, now);
+            self.page.send_replace(Some(Arc::new(view)));
+        }
+    }
+
+    /// What users are told, from the first turn on.
+    pub(crate) fn page(&self) -> watch::Receiver<Option<Arc<View>>> {
+        self.page.subscribe()
     }
 
     /// Takes over everything that follows from `state` as of `position`.

@@ -17,11 +17,11 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use wire::SecretKey;
 
-use crate::ServerError;
 use crate::blobs::Blobs;
 use crate::boards::{Boards, News};
 use crate::limits::{BATCH_MAX, QUEUE_MAX, SNAPSHOT_EVERY};
 use crate::sealed;
+use crate::{ServerError, words};
 
 mod records;
 
@@ -180,6 +180,7 @@ pub(crate) async fn start(
     let watch = Watch::new(now);
     boards.audit(&state);
     boards.publish(&state, position, &News::everything());
+    boards.tell(&state, &watch, now);
     let (urgent, urgent_queue) = mpsc::channel(QUEUE_MAX);
     let (normal, normal_queue) = mpsc::channel(QUEUE_MAX);
     let owner = Owner {
@@ -202,11 +203,6 @@ pub(crate) async fn start(
 }
 
 async fn fold(journal: &Journal, key: &SecretKey) -> Result<(State, Seq), String> {
-    let words = |error: &dyn std::error::Error| {
-        let causes = std::iter::successors(Some(error), |error| error.source());
-        let causes: Vec<String> = causes.map(ToString::to_string).collect();
-        causes.join(": ")
-    };
     let snapshot = journal
         .load_snapshot(STATE_FORMAT)
         .await
@@ -364,8 +360,7 @@ impl Owner {
         }
         if looks {
             // After the append: a page about what is not durable could be about nothing.
-            self.boards
-                .tell(engine::incidents::messages(&self.state, self.now));
+            self.boards.tell(&self.state, &self.watch, self.now);
         }
         if self.position.0 >= self.snapshot_at.0 + SNAPSHOT_EVERY {
             self.save_snapshot().await;

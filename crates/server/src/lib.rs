@@ -20,6 +20,7 @@ mod pages;
 mod plan;
 mod sealed;
 mod sources;
+mod status_page;
 mod ticks;
 mod trust;
 mod verdicts;
@@ -38,6 +39,7 @@ use wire::SecretKey;
 use wire::sign::{SignError, new_token, token_hash};
 
 pub use api::openapi;
+pub use status_page::StatusPage;
 
 /// How the control plane is run.
 #[derive(Debug, Clone)]
@@ -55,6 +57,8 @@ pub struct ServerConfig {
     /// What messages to people are carried with, as text, and the folder that its
     /// paths are meant from; absent: every message is refused, and says so.
     pub notify: Option<(String, PathBuf)>,
+    /// How users are told; absent: not at all.
+    pub status: Option<StatusPage>,
 }
 
 /// Why the control plane could not start or go on.
@@ -97,6 +101,9 @@ pub enum ServerError {
     /// The threads that carry messages could not be started.
     #[error("the threads that carry messages could not be started: {0}")]
     Threads(std::io::Error),
+    /// The store of subscribers can't be used.
+    #[error("{}", words(.0))]
+    Subscribers(#[from] subscribers::StoreError),
 }
 
 /// What a started control plane tells its starter.
@@ -104,6 +111,8 @@ pub enum ServerError {
 pub struct Started {
     /// Where it really listens.
     pub address: SocketAddr,
+    /// Where it serves the status page.
+    pub status: Option<SocketAddr>,
     /// The file with the first operator token.
     pub token_file: PathBuf,
     /// The key that orders are signed with, 64 hex digits.
@@ -142,11 +151,10 @@ pub async fn run(
         boards.messages(),
         stop.clone(),
     )?;
+    let status = status_page::start(&config, boards.page(), stop.clone()).await?;
     let token_file = config.data.join("operator.token");
     first_token(&control, &token_file).await?;
-    if let Some(topology) = config.topology.clone() {
-        declare(&control, topology).await?;
-    }
+    declare(&control, config.topology.clone()).await?;
     let sources = sources::Sources::default();
     let asking = tokio::spawn(sources::run(
         control.clone(),
@@ -168,6 +176,7 @@ pub async fn run(
     };
     started(Started {
         address: listener.address(),
+        status: status.address(),
         token_file,
         control_key: key.public().to_string(),
     });
@@ -177,6 +186,7 @@ pub async fn run(
         tracing::error!(%error, "asking for counts ended badly");
     }
     pages.finish().await;
+    status.finish().await;
     drop(control);
     worker.finish().await;
     journal.close().await;
@@ -184,8 +194,21 @@ pub async fn run(
     Ok(())
 }
 
-/// Declares the fleet as the file has it.
-async fn declare(control: &control::Control, topology: Topology) -> Result<(), ServerError> {
+/// An error with its causes.
+fn words(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let causes: Vec<String> = causes.map(ToString::to_string).collect();
+    causes.join(": ")
+}
+
+/// Declares the fleet as the file has it, if there is one.
+async fn declare(
+    control: &control::Control,
+    topology: Option<Topology>,
+) -> Result<(), ServerError> {
+    let Some(topology) = topology else {
+        return Ok(());
+    };
     checks::usable(&topology).await?;
     let by = Actor {
         name: "plimsoll.toml".into(),

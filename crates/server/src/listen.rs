@@ -26,10 +26,15 @@ const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 /// After a failed accept (out of file descriptors) the loop rests instead of spinning.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
+/// Whose request it is, beside each request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
 pub(crate) struct Listener {
     tcp: TcpListener,
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
+    places: usize,
 }
 
 pub(crate) async fn bind(
@@ -42,7 +47,13 @@ pub(crate) async fn bind(
     let in_listen = |source| ServerError::Listen { address, source };
     let tcp = TcpListener::bind(address).await.map_err(in_listen)?;
     let address = tcp.local_addr().map_err(in_listen)?;
-    Ok(Listener { tcp, address, tls })
+    let places = CONNECTIONS_MAX;
+    Ok(Listener {
+        tcp,
+        address,
+        tls,
+        places,
+    })
 }
 
 fn acceptor(certificates: &Path, key: &Path) -> Result<TlsAcceptor, ServerError> {
@@ -69,6 +80,11 @@ impl Listener {
         self.address
     }
 
+    /// So many connections at a time.
+    pub(crate) fn with_places(self, places: usize) -> Listener {
+        Listener { places, ..self }
+    }
+
     /// Serves until `stop` turns true, then lets requests in flight end for up to `drain`.
     pub(crate) async fn serve(
         self,
@@ -76,7 +92,7 @@ impl Listener {
         mut stop: watch::Receiver<bool>,
         drain: Duration,
     ) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let places = Arc::new(Semaphore::new(self.places));
         let graceful = Arc::new(GracefulShutdown::new());
         let mut connections = tokio::task::JoinSet::new();
         loop {
@@ -90,8 +106,8 @@ impl Listener {
                 _ = stop.wait_for(|stop| *stop) => break,
                 next = next => next,
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            let (stream, peer) = match accepted {
+                Ok((stream, peer)) => (stream, Peer(peer)),
                 Err(error) => {
                     tracing::warn!(%error, "accept failed");
                     tokio::time::sleep(ACCEPT_REST).await;
@@ -102,7 +118,7 @@ impl Listener {
             let (tls, router, watcher) = (self.tls.clone(), router.clone(), graceful.watcher());
             connections.spawn(async move {
                 let _place = place;
-                serve_one(stream, tls, router, watcher).await;
+                serve_one(stream, peer, tls, router, watcher).await;
             });
         }
         drop(self.tcp);
@@ -121,6 +137,7 @@ impl Listener {
 
 async fn serve_one(
     stream: TcpStream,
+    peer: Peer,
     tls: Option<TlsAcceptor>,
     router: Router,
     watcher: hyper_util::server::graceful::Watcher,
@@ -141,8 +158,9 @@ async fn serve_one(
     let asked = Arc::new(AtomicBool::new(false));
     let service = {
         let (asked, service) = (asked.clone(), TowerToHyperService::new(router));
-        service_fn(move |request| {
+        service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
             asked.store(true, Ordering::Relaxed);
+            request.extensions_mut().insert(peer);
             service.call(request)
         })
     };

@@ -59,6 +59,20 @@ pub(crate) fn lines(problems: &[Problem]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// Call it within the runtime that will send.
+pub(crate) fn none_or_read(file: Option<(String, PathBuf)>) -> Result<Settings, Vec<Problem>> {
+    match file {
+        Some((text, folder)) => Settings::read(&text, &folder),
+        None => Settings::none().map_err(|error| {
+            vec![Problem {
+                line: 0,
+                column: 0,
+                message: error.to_string(),
+            }]
+        }),
+    }
+}
+
 /// Starts them. Returns once it is known that the settings can be used.
 pub(crate) fn start(
     settings: Option<(String, PathBuf)>,
@@ -78,18 +92,7 @@ pub(crate) fn start(
         .name("notify-loop".into())
         .spawn(move || {
             runtime.block_on(async move {
-                let read = match settings {
-                    Some((text, folder)) => Settings::read(&text, &folder),
-                    None => Settings::none().map_err(|error| {
-                        let message = error.to_string();
-                        vec![Problem {
-                            line: 0,
-                            column: 0,
-                            message,
-                        }]
-                    }),
-                };
-                let settings = match read {
+                let settings = match none_or_read(settings) {
                     Ok(settings) => settings,
                     Err(problems) => {
                         let _ = ready.send(Err(problems));

@@ -28,15 +28,20 @@ impl Recent {
         }
     }
 
-    /// In words, when more failed than the budget has.
-    pub(super) fn spent(&self, budget: &ErrorBudget, now: Timestamp) -> Option<String> {
+    /// Counts of the newest `window`, in whole minutes.
+    pub(super) fn sum(&self, window: Millis, now: Timestamp) -> BundleCounts {
         let minute = now.as_millisecond().div_euclid(MINUTE_MS);
-        let window = i64::try_from(budget.window_ms.0).unwrap_or(i64::MAX) / MINUTE_MS;
+        let window = i64::try_from(window.0).unwrap_or(i64::MAX) / MINUTE_MS;
         let since = minute.saturating_sub(window.max(1));
         let recent = self.0.iter().filter(|(at, _)| *at > since);
-        let sum = recent.fold(BundleCounts::default(), |sum, (_, counts)| {
+        recent.fold(BundleCounts::default(), |sum, (_, counts)| {
             sum.plus(*counts)
-        });
+        })
+    }
+
+    /// In words, when more failed than the budget has.
+    pub(super) fn spent(&self, budget: &ErrorBudget, now: Timestamp) -> Option<String> {
+        let sum = self.sum(budget.window_ms, now);
         if sum.requests < budget.requests_min.max(1) {
             return None;
         }

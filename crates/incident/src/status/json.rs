@@ -6,7 +6,7 @@
 use model::Timestamp;
 use serde_json::{Value, json};
 
-use super::{ComponentView, Health, PageInfo, Post, Update, View};
+use super::{ComponentView, PageInfo, Post, Update, View};
 use model::incident::{Maintenance, UpdateStatus};
 
 /// `summary.json`.
@@ -75,8 +75,7 @@ fn head(page: &PageInfo, view: &View) -> Value {
 }
 
 fn indicator(view: &View) -> Value {
-    let worst = view.components.iter().map(|it| it.health).max();
-    let (indicator, description) = worst.unwrap_or(Health::Operational).indicator();
+    let (indicator, description) = view.worst().indicator();
     json!({ "indicator": indicator, "description": description })
 }
 

@@ -28,11 +28,29 @@ pub(crate) struct ServerArgs {
     /// What messages to people are carried with (mail server, webhooks, telephone)
     #[arg(long, value_name = "FILE")]
     pub(crate) notify: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) status: StatusArgs,
     /// Requests in flight get so long when the server is told to stop
     #[arg(long, default_value = "5s", value_name = "TIME")]
     pub(crate) drain: SignedDuration,
     #[command(flatten)]
     pub(crate) log: LogArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Serve the status page for users there
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) status_page: Option<SocketAddr>,
+    /// Write the status page into this folder after each change, for any web server
+    #[arg(long, requires = "status_url", value_name = "DIR")]
+    pub(crate) status_export: Option<PathBuf>,
+    /// Where users find the status page: links in feeds and mails begin with it
+    #[arg(long, value_name = "URL")]
+    pub(crate) status_url: Option<String>,
+    /// Whose status page it is
+    #[arg(long, default_value = "Plimsoll", value_name = "NAME")]
+    pub(crate) status_name: String,
 }
 
 #[derive(Debug, Args)]

@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use gateway::{GatewayConfig, Limits, TlsFiles, UpstreamTls};
-use server::ServerConfig;
+use server::{ServerConfig, StatusPage};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{Ask, GatewayArgs, LogArgs, ServerArgs};
+use crate::cli::{Ask, GatewayArgs, LogArgs, ServerArgs, StatusArgs};
 use crate::commands::project;
 use crate::connect;
 use crate::output::Failure;
@@ -76,17 +76,32 @@ pub(crate) async fn server(args: ServerArgs) -> Result<ExitCode, Failure> {
         topology,
         drain: Duration::try_from(args.drain).unwrap_or_default(),
         notify,
+        status: status_page(args.status),
     };
     let stop = stop_signal()?;
     let started = |started: server::Started| {
         // One line on standard output, so that scripts can wait for it and learn the port.
         println!("listening on {scheme}://{}", started.address);
         println!("operator token in {}", started.token_file.display());
+        if let Some(address) = started.status {
+            println!("status page on {scheme}://{address}");
+        }
     };
     server::run(config, stop, started)
         .await
         .map_err(Failure::caused)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// `None` if it is neither served nor written.
+fn status_page(args: StatusArgs) -> Option<StatusPage> {
+    let is_wanted = args.status_page.is_some() || args.status_export.is_some();
+    is_wanted.then_some(StatusPage {
+        listen: args.status_page,
+        export: args.status_export,
+        url: args.status_url,
+        name: args.status_name,
+    })
 }
 
 pub(crate) async fn gateway(args: GatewayArgs, ask: &Ask) -> Result<ExitCode, Failure> {

@@ -20,6 +20,7 @@ mod propose;
 mod refusals;
 mod releases;
 mod start;
+mod status_page;
 mod stop;
 mod support;
 mod tasks;

@@ -52,6 +52,7 @@ pub(crate) fn config(data: &Path) -> ServerConfig {
         topology: Some(fleet()),
         drain: Duration::from_secs(20),
         notify: None,
+        status: None,
     }
 }
 

@@ -79,7 +79,8 @@ pub fn find(name: &str) -> Option<&'static Drill> {
 }
 
 impl Drill {
-    /// Runs it in `folder`. `tell` hears what happens.
+    /// Runs it in `folder`, with the gateway's overload control unless `unprotected`
+    /// (unguarded it is always off). `tell` hears what happens.
     ///
     /// # Errors
     /// When the fleet can't be started, or a part of it can't be asked.
@@ -87,11 +88,12 @@ impl Drill {
         &self,
         folder: &Path,
         mode: Mode,
+        unprotected: bool,
         tell: &mut dyn FnMut(&str),
     ) -> Result<Outcome> {
         let shape = Shape {
             watchdog: mode == Mode::Unguarded,
-            protected: mode != Mode::Unguarded,
+            protected: mode != Mode::Unguarded && !unprotected,
             gates: mode == Mode::Guarded,
             ..self.fault.shape()
         };

@@ -201,7 +201,7 @@ pub(crate) enum Command {
     Journal(JournalArgs),
     /// Run an incident report: a real outage, and what contains it
     #[command(
-        after_help = "Examples:\n  plimsoll drill\n  plimsoll drill web-01\n  plimsoll drill web-01 --waves-only\n  plimsoll drill api-infrastructure --unguarded --json\n\nDrills: api-infrastructure, hairlinegenius-api, ninaz-hairline-api, web-01, subtle."
+        after_help = "Examples:\n  plimsoll drill\n  plimsoll drill web-01\n  plimsoll drill web-01 --waves-only\n  plimsoll drill api-infrastructure --waves-only --unprotected\n  plimsoll drill api-infrastructure --unguarded --json\n\nDrills: api-infrastructure, hairlinegenius-api, ninaz-hairline-api, web-01, subtle."
     )]
     Drill(DrillArgs),
     /// Run the control plane
@@ -281,6 +281,9 @@ pub(crate) struct DrillArgs {
     /// All gates off, waves and judge on: the outage must stay small
     #[arg(long, conflicts_with = "unguarded")]
     pub(crate) waves_only: bool,
+    /// The gateway's overload control off too: it gives hosts whatever comes
+    #[arg(long, conflicts_with = "unguarded")]
+    pub(crate) unprotected: bool,
     /// Answer in JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -119,7 +119,7 @@ pub(crate) async fn drill(args: DrillArgs) -> Result<ExitCode, Failure> {
         }
     };
     let outcome = tokio::select! {
-        outcome = drill.run(folder.path(), mode, &mut tell) => outcome,
+        outcome = drill.run(folder.path(), mode, args.unprotected, &mut tell) => outcome,
         _ = stop.wait_for(|stop| *stop) => return Err(Failure::broken("stopped before the outcome")),
     };
     if args.keep || outcome.is_err() {

@@ -186,13 +186,13 @@ fn bars() -> Markup {
 }
 
 fn component(it: &ComponentView) -> Markup {
-    let up = percent(Day::up_ppm(&it.days));
     let bad: Vec<(usize, &Day)> = it
         .days
         .iter()
         .enumerate()
         .filter(|(_, day)| day.major_s + day.partial_s > 0)
         .collect();
+    let up = percent(Day::up_ppm(&it.days), bad.is_empty());
     let label = match bad.len() {
         0 => format!("{up} over {} days, no outage", it.days.len()),
         1 => format!("{up} over {} days, an outage on 1 day", it.days.len()),
@@ -232,10 +232,11 @@ fn spell(day: &Day) -> String {
     }
 }
 
-/// Rounded down, so that 100 % means no outage.
-fn percent(ppm: u64) -> String {
+/// Rounded down: 100 % means no outage, not a short one.
+fn percent(ppm: u64, is_clean: bool) -> String {
     match ppm {
-        1_000_000 => "100 %".to_owned(),
+        1_000_000 if is_clean => "100 %".to_owned(),
+        1_000_000 => "99.99 %".to_owned(),
         ppm => format!("{}.{:02} %", ppm / 10_000, ppm % 10_000 / 100),
     }
 }
@@ -453,4 +454,79 @@ fn minute(at: Timestamp) -> Markup {
 fn minute_of(at: Timestamp) -> Timestamp {
     let minute = at.as_second().div_euclid(60) * 60;
     Timestamp::from_second(minute).unwrap_or(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use incident::status::Update;
+    use model::incident::{Component, IncidentId};
+
+    use super::*;
+
+    /// `count` components, five open incidents of five updates, and an outage on each third day.
+    fn busy(count: u64) -> View {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let name = |n: u64| format!("part-{n}").parse::<ComponentName>().unwrap();
+        let date = now.to_zoned(jiff::tz::TimeZone::UTC).date();
+        let days = (0..incident::status::DAYS).map(|n| Day {
+            date,
+            major_s: if n % 3 == 0 { 600 } else { 0 },
+            partial_s: 0,
+        });
+        let days: Vec<Day> = days.collect();
+        let components = (0..count).map(|n| ComponentView {
+            component: Component {
+                id: name(n),
+                name: format!("Part {n}"),
+                description: String::new(),
+                services: Vec::new(),
+            },
+            health: Health::MajorOutage,
+            updated_at: now,
+            days: days.clone(),
+        });
+        let update = |n: u64| Update {
+            id: n.to_string(),
+            at: now,
+            status: UpdateStatus::Identified,
+            body: "We are moving traffic away from what is broken.".into(),
+        };
+        let incidents = (0..5).map(|n| Post {
+            id: IncidentId(n),
+            name: format!("Part {n}: major outage"),
+            impact: "critical",
+            started_at: now,
+            resolved_at: None,
+            components: vec![name(n)],
+            updates: (0..5).map(update).collect(),
+        });
+        View {
+            components: components.collect(),
+            incidents: incidents.collect(),
+            maintenances: Vec::new(),
+            updated_at: now,
+            now,
+        }
+    }
+
+    #[test]
+    fn a_bad_day_with_many_components_stays_small() {
+        let info = PageInfo {
+            id: "acme".into(),
+            name: "Acme".into(),
+            url: "https://status.example.com".into(),
+            time_zone: "Etc/UTC".into(),
+        };
+        let page = front(&info, &busy(8), true, true).into_string();
+        assert!(page.len() < 50_000, "{} bytes", page.len());
+        assert!(page.contains("has heard nothing new since"));
+        assert_eq!(page.matches("class=\"out\"").count(), 8 * 30);
+    }
+
+    #[test]
+    fn a_hundred_means_no_outage() {
+        assert_eq!(percent(1_000_000, true), "100 %");
+        assert_eq!(percent(1_000_000, false), "99.99 %");
+        assert_eq!(percent(987_654, false), "98.76 %");
+    }
 }

@@ -28,7 +28,7 @@ pub use assess::{Assessment, Tree, assess};
 pub use diff::{Change, diff};
 pub use pattern::glob;
 pub use problem::{Problem, Problems};
-pub use project::{ChecksSource, PackageSource, Project, ServiceSource, parse};
+pub use project::{ChecksSource, PackageSource, Project, ServiceSource, parse, people};
 pub use render::{render, render_finding};
 pub use rules::problems;
 

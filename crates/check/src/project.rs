@@ -12,6 +12,7 @@ mod freeze;
 mod grammar;
 mod judge;
 mod packages;
+mod people;
 mod places;
 mod plan;
 mod reader;
@@ -27,6 +28,7 @@ use model::{Commands, HealthCheck, PackageName, Plan, ServiceName, Topology};
 
 use crate::problem::Problems;
 use grammar::{Flaw, quoted};
+pub use people::{Draft, people};
 use reader::Reader;
 pub use resolve::ChecksSource;
 

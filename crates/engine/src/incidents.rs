@@ -17,7 +17,7 @@ use incident::oncall::commands as oncall;
 use incident::oncall::commands::Range;
 use incident::slo::Count;
 use incident::status::{self, View};
-use incident::{Message, alerts};
+use incident::{Message, alerts, escalation};
 use model::event::RollbackCause;
 use model::incident::{
     Cause, IncidentEvent, IncidentId, Maintenance, NewestChange, Notice, Outcome, Setup, Severity,
@@ -110,6 +110,8 @@ pub enum IncidentInput {
         schedule: ScheduleName,
         id: u64,
     },
+    /// A contact is tested now.
+    TestPage { contact: ContactName },
     /// What became of a message.
     Told {
         notice: Notice,
@@ -166,6 +168,7 @@ pub(crate) fn decide(
         IncidentInput::RemoveOverride { by, schedule, id } => {
             oncall::remove_override(known, &by, &schedule, id)?
         }
+        IncidentInput::TestPage { contact } => escalation::test_now(known, contact, now)?,
         // Also of a message that is not wanted any more: that it was sent is a fact.
         IncidentInput::Told {
             notice,

@@ -21,7 +21,7 @@ use model::incident::{Notice, Severity, Urgency};
 use model::{ContactName, Millis, PolicyName, ServiceName, Timestamp};
 
 pub use due::{Message, RATE_MAX, RATE_WITHIN, due};
-pub use weekly::{TestRate, test_rate};
+pub use weekly::{TestRate, test_now, test_rate};
 
 pub(crate) use chain::changes_at as rows_change_at;
 pub(crate) use due::OVER_WITHIN;

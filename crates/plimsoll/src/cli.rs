@@ -2,6 +2,7 @@
 
 mod gates;
 mod judge;
+mod people;
 mod report;
 mod shells;
 mod traffic;
@@ -16,6 +17,10 @@ pub(crate) use gates::{
     BreakGlassCommand, CheckArgs, FreezeArgs, PushArgs, ThawArgs,
 };
 pub(crate) use judge::{ContinueArgs, PlanArgs, VerdictArgs};
+pub(crate) use people::{
+    AckArgs, IncidentArgs, IncidentCommand, NotifyArgs, NotifyCommand, OnCallArgs, OnCallCommand,
+    PageArgs, PageCommand, ShortAckArgs, SilenceArgs, SilenceCommand, SloArgs, SloCommand,
+};
 pub(crate) use report::{ReportArgs, ReportCheckArgs, ReportCommand};
 pub(crate) use shells::{AgentArgs, AgentCommand, GatewayArgs, LogArgs, ServerArgs, StatusArgs};
 pub(crate) use traffic::{RestartArgs, TrafficArgs, TrafficCommand};
@@ -194,6 +199,35 @@ pub(crate) enum Command {
         after_help = "Examples:\n  plimsoll break-glass ask api --gates freeze,approval --reason 'outage: wrong address'\n  plimsoll break-glass confirm 3          (somebody else)\n  plimsoll push api --break-glass 3 -m 'back to the old address'\n  plimsoll break-glass review 3 --words 'right call; the freeze should not have covered api'"
     )]
     BreakGlass(BreakGlassArgs),
+    /// Incidents: look, take, talk, end
+    #[command(
+        after_help = "Examples:\n  plimsoll incident list\n  plimsoll incident show 7 --zone Europe/Berlin\n  plimsoll incident open 'orders fail' --service api --severity sev1\n  plimsoll incident ack 7 --for 1h\n  plimsoll incident update 7 identified 'A setting was wrong; we are going back.'\n  plimsoll incident resolve 7 'went back to release 11'"
+    )]
+    Incident(IncidentArgs),
+    /// Short for `incident ack`
+    #[command(after_help = "Examples:\n  plimsoll ack 7\n  plimsoll ack 7 --for 1h")]
+    Ack(ShortAckArgs),
+    /// Keep alerts quiet for a while
+    #[command(
+        after_help = "Examples:\n  plimsoll silence add service=api 'alertname=~\"Disk.*\"' --for 2h --comment 'disks are exchanged'\n  plimsoll silence list\n  plimsoll silence expire 3f0c…"
+    )]
+    Silence(SilenceArgs),
+    /// Who is on call: look, declare, take over
+    #[command(
+        after_help = "Examples:\n  plimsoll oncall now\n  plimsoll oncall apply oncall.toml\n  plimsoll oncall preview platform --days 90\n  plimsoll oncall take platform --as ada --until 18:00\n  plimsoll oncall swap platform 2026-05-04T12:00 2026-05-11T12:00\n  plimsoll oncall override platform --as ben --from 2026-05-01T09:00 --until 2026-05-02T09:00\n  plimsoll oncall override platform --remove 3"
+    )]
+    Oncall(OnCallArgs),
+    /// See that pages reach somebody
+    #[command(after_help = "Example:\n  plimsoll page test ada")]
+    Page(PageArgs),
+    /// What is promised of services
+    #[command(
+        after_help = "Example:\n  plimsoll slo rules oncall.toml > /etc/prometheus/rules/plimsoll.yml"
+    )]
+    Slo(SloArgs),
+    /// How people are reached: mail, push, telephone
+    #[command(after_help = "Example:\n  plimsoll notify check notify.toml")]
+    Notify(NotifyArgs),
     /// Read, export and verify the journal
     #[command(
         after_help = "Examples:\n  plimsoll journal tail --follow\n  plimsoll journal verify --data /var/lib/plimsoll\n  plimsoll journal export --data /var/lib/plimsoll > events.jsonl"

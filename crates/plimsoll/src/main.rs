@@ -16,12 +16,14 @@ mod cli;
 mod commands;
 mod connect;
 mod findings;
+mod incidents;
 mod judged;
 mod look;
 mod narrate;
 mod output;
 mod planned;
 mod replay;
+mod rota;
 mod words;
 
 use std::process::ExitCode;
@@ -110,6 +112,13 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Verdict(args) => c::verdict::verdict(args, ask).await,
         Command::Continue(args) => c::verdict::carry_on(args, ask).await,
         Command::Plan(args) => c::plan::plan(args, ask).await,
+        Command::Incident(args) => c::incident::incident(args, ask).await,
+        Command::Ack(args) => c::incident::ack(args, ask).await,
+        Command::Silence(args) => c::silence::silence(args, ask).await,
+        Command::Oncall(args) => c::oncall::oncall(args, ask).await,
+        Command::Page(args) => c::oncall::page(args, ask).await,
+        Command::Slo(args) => c::oncall::slo(args),
+        Command::Notify(args) => c::notify::notify(args),
         Command::Approve(args) => c::approve::approve(args, ask).await,
         Command::Attest(args) => c::attest::attest(args, ask).await,
         Command::Audit(args) => c::audit::audit(args, ask).await,

@@ -10,6 +10,7 @@ mod gates;
 mod gateways;
 mod incidents;
 mod judged;
+mod oncall;
 mod ops;
 mod people;
 mod poll;
@@ -111,8 +112,13 @@ pub(crate) struct App {
         incidents::show,
         incidents::open,
         incidents::say,
-        incidents::on_call,
-        incidents::declare,
+        oncall::on_call,
+        oncall::declare,
+        oncall::take,
+        oncall::swap,
+        oncall::set_override,
+        oncall::remove_override,
+        oncall::test_page,
         incidents::ask_back,
         incidents::acknowledge,
         alerts::webhook,
@@ -223,10 +229,12 @@ fn about_incidents() -> Router<App> {
         .route("/v1/incidents", get(incidents::list).post(incidents::open))
         .route("/v1/incidents/{id}", get(incidents::show))
         .route("/v1/incidents/{id}/words", post(incidents::say))
-        .route(
-            "/v1/oncall",
-            get(incidents::on_call).put(incidents::declare),
-        )
+        .route("/v1/oncall", get(oncall::on_call).put(oncall::declare))
+        .route("/v1/oncall/take", post(oncall::take))
+        .route("/v1/oncall/swap", post(oncall::swap))
+        .route("/v1/oncall/override", post(oncall::set_override))
+        .route("/v1/oncall/override/remove", post(oncall::remove_override))
+        .route("/v1/oncall/test", post(oncall::test_page))
         .route(
             "/ack/{ticket}",
             get(incidents::ask_back).post(incidents::acknowledge),

@@ -4,6 +4,7 @@
 //! shares no connection and no resolved name with any other.
 
 mod calls;
+mod silences;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -38,6 +38,11 @@ impl<'t> Reader<'t> {
         self.found
     }
 
+    /// How many mistakes were noted so far.
+    pub(super) fn count_found(&self) -> usize {
+        self.found.len()
+    }
+
     /// The line of a byte, from 1, for "first declared at line 12".
     pub(super) fn line_of(&self, offset: usize) -> usize {
         self.line_starts.partition_point(|start| *start <= offset)

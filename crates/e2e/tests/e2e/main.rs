@@ -29,6 +29,7 @@ mod held;
 mod judged;
 mod kills;
 mod no_way;
+mod oncall;
 mod paging;
 mod people;
 mod plane;

@@ -6,16 +6,20 @@
 use std::collections::BTreeMap;
 
 use model::incident::{Contact, Day, IncidentEvent, Notice, Outcome, TestPages, Urgency};
-use model::{ContactName, Millis, Timestamp};
+use model::refusal::Code;
+use model::{ContactName, Millis, Refusal, Timestamp};
 
 use super::chain::channels;
 use super::due::Message;
 use super::id_of;
+use crate::commands::contact_known;
 use crate::oncall::zone;
 use crate::state::{ContactState, State};
 
 /// A test begins so late at most, and its messages are worth sending for so long.
 const WITHIN: Millis = Millis::seconds(3600);
+/// Somebody is tested again so long after a test at the earliest: a newer one ends the messages of the older.
+const AGAIN_AFTER: Millis = Millis::seconds(60);
 
 /// How tests of a contact went, of those that are remembered.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -65,6 +69,26 @@ pub(crate) fn begun(state: &State, now: Timestamp) -> Vec<IncidentEvent> {
         })
     });
     due.collect()
+}
+
+/// A person has a contact tested now, beside the weekly tests.
+///
+/// # Errors
+/// When there is no such contact, or it was tested a moment ago.
+pub fn test_now(
+    state: &State,
+    contact: ContactName,
+    now: Timestamp,
+) -> Result<Vec<IncidentEvent>, Refusal> {
+    let contact = contact_known(state, contact)?;
+    let last = state.contacts.get(&contact).and_then(|it| it.tests.last());
+    if last.is_some_and(|last| state.time(now) < AGAIN_AFTER.after(last.at)) {
+        let words = format!("{contact} was tested less than {AGAIN_AFTER} ago");
+        let next = "See what arrived, then try again.";
+        return Err(Refusal::new(Code::BadRequest, words, next));
+    }
+    let number = last.map_or(0, |last| last.number) + 1;
+    Ok(vec![IncidentEvent::TestPaged { contact, number }])
 }
 
 /// When the next test of a contact begins.
@@ -126,7 +150,7 @@ fn message(
         contact: contact.clone(),
         channel: channel.clone(),
         urgency: Urgency::Low,
-        subject: "[test] This is your weekly test".to_owned(),
+        subject: "[test] This is a test".to_owned(),
         body: "Nothing is wrong. It shows that pages reach you by this channel.".to_owned(),
     }
 }

@@ -261,7 +261,7 @@ fn head(text: &str) -> Result<(u64, Digest), String> {
     read().ok_or_else(|| "write it as `plimsoll audit verify` printed it: 4711:9f3c…".to_owned())
 }
 
-fn until(text: &str) -> Result<Timestamp, String> {
+pub(super) fn until(text: &str) -> Result<Timestamp, String> {
     moment(text, &Zoned::now(), Direction::Later)
 }
 

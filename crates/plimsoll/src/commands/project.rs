@@ -15,7 +15,7 @@ use crate::commands::check::folder;
 use crate::output::{self, Failure};
 
 /// A project file's name for people, and its text.
-fn text(path: &Path) -> Result<(String, String), Failure> {
+pub(crate) fn text(path: &Path) -> Result<(String, String), Failure> {
     let bytes = std::fs::read(path).map_err(|error| {
         Failure::broken(format!("{}: {error}", path.display()))
             .next("Go to the folder with plimsoll.toml, or name it with --project.")
@@ -72,6 +72,11 @@ pub(crate) fn problems(path: &Path) -> Result<Vec<serde_json::Value>, Failure> {
     let Err((problems, _)) = load(path)? else {
         return Ok(Vec::new());
     };
+    Ok(told(&problems))
+}
+
+/// Problems of a file, for programs.
+pub(crate) fn told(problems: &Problems) -> Vec<serde_json::Value> {
     let told = problems.iter().map(|problem| {
         serde_json::json!({
             "file": problem.file,
@@ -81,7 +86,7 @@ pub(crate) fn problems(path: &Path) -> Result<Vec<serde_json::Value>, Failure> {
             "help": problem.help,
         })
     });
-    Ok(told.collect())
+    told.collect()
 }
 
 /// The service that is meant; without a name there must be only one.

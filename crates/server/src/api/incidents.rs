@@ -1,4 +1,4 @@
-//! Incidents and on-call, for people and their programs.
+//! Incidents, for people and their programs.
 
 use axum::Json;
 use axum::extract::State;
@@ -7,25 +7,19 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 use axum::response::{Html, IntoResponse, Response};
 use engine::{IncidentInput, Input};
 use incident::commands::Ask;
-use incident::oncall::{Plan, shifts};
 use incident::timeline::{Kind, Timeline};
 use incident::{Incident, escalation};
 use maud::{DOCTYPE, Markup, html};
 use model::incident::{IncidentId, Via};
 use model::refusal::Code;
-use model::{Actor, Millis, Refusal, Role, Seq, Timestamp};
-use wire::api::{
-    ContactView, Done, IncidentView, IncidentWord, OnCallView, OpenIncident, Problem, ScheduleView,
-    Seen, SetupRequest, ShiftView, TimelineEntry,
-};
+use model::{Actor, Refusal, Role, Seq, Timestamp};
+use wire::api::{IncidentView, IncidentWord, OpenIncident, Problem, Seen, TimelineEntry};
 
 use super::App;
 use super::answer::{Bearer, Body, No, Path, bad_request};
 
 /// Incidents shown in a list, the newest first.
 const LISTED_MAX: usize = 200;
-/// Days ahead for which shifts are shown.
-const AHEAD: Millis = Millis::seconds(14 * 24 * 3600);
 /// Records of the journal that are read at a time for a timeline.
 const STEP: usize = 1000;
 /// Most records read for one timeline: more is read with `plimsoll journal tail`.
@@ -104,37 +98,6 @@ pub(crate) async fn say(
     Ok(Json(one(&app, incident).await?))
 }
 
-/// Who is on call, and what is declared.
-#[utoipa::path(get, path = "/v1/oncall", tag = "incidents",
-    responses((status = 200, body = OnCallView), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
-pub(crate) async fn on_call(
-    State(app): State<App>,
-    bearer: Bearer,
-) -> Result<Json<OnCallView>, No> {
-    // Addresses of people are in it.
-    bearer.may(&app, Role::Author)?;
-    let view = app
-        .control
-        .read(|state, _, now| on_call_view(&state.incidents, now));
-    Ok(Json(view.await))
-}
-
-/// Declares contacts, schedules, policies, components and objectives, all of them.
-#[utoipa::path(put, path = "/v1/oncall", tag = "incidents", request_body = SetupRequest,
-    responses((status = 200, body = Done), (status = "4XX", content_type = "application/problem+json", body = Problem)))]
-pub(crate) async fn declare(
-    State(app): State<App>,
-    bearer: Bearer,
-    Body(request): Body<SetupRequest>,
-) -> Result<Json<Done>, No> {
-    let by = bearer.may(&app, Role::Operator)?;
-    let setup = Box::new(request.setup);
-    decide(&app, IncidentInput::Declare { by, setup }).await?;
-    Ok(Json(Done {
-        detail: "declared".into(),
-    }))
-}
-
 /// The page behind a link in a message. It changes nothing: mail scanners open links.
 #[utoipa::path(get, path = "/ack/{ticket}", tag = "incidents",
     params(("ticket" = String, Path, description = "From the message")),
@@ -193,7 +156,7 @@ pub(crate) async fn acknowledge(State(app): State<App>, Path(ticket): Path<Strin
     }
 }
 
-async fn decide(app: &App, input: IncidentInput) -> Result<Vec<model::Event>, No> {
+pub(super) async fn decide(app: &App, input: IncidentInput) -> Result<Vec<model::Event>, No> {
     let decided = app.control.decide(Input::Incident(Box::new(input))).await?;
     Ok(decided.events)
 }
@@ -289,42 +252,6 @@ fn view(state: &incident::State, incident: &Incident, now: Timestamp) -> Inciden
         paged: incident.paged.iter().cloned().collect(),
         waiting: escalation::waiting(state, incident, now),
         timeline: Vec::new(),
-    }
-}
-
-fn on_call_view(state: &incident::State, now: Timestamp) -> OnCallView {
-    let schedules = state.setup.schedules.keys().filter_map(|name| {
-        let plan = Plan::of(state, name)?;
-        let ahead = shifts(&plan, now, AHEAD.after(now));
-        Some(ScheduleView {
-            name: name.clone(),
-            now: plan.on_call(now).map(|(contact, _)| contact.clone()),
-            ahead: ahead
-                .into_iter()
-                .map(|shift| ShiftView {
-                    contact: shift.who.map(|(contact, _)| contact),
-                    from: shift.from,
-                    until: shift.until,
-                })
-                .collect(),
-        })
-    });
-    let contacts = state.setup.contacts.iter().map(|(name, contact)| {
-        let kinds = contact
-            .channels
-            .iter()
-            .map(|it| it.kind.as_str().to_owned());
-        let known = state.contacts.get(name);
-        ContactView {
-            name: name.clone(),
-            channels: kinds.collect(),
-            recent: known.map_or(0, |it| it.sent.len() as u64),
-        }
-    });
-    OnCallView {
-        schedules: schedules.collect(),
-        contacts: contacts.collect(),
-        setup: state.setup.clone(),
     }
 }
 

@@ -24,6 +24,9 @@ enum For {
     HostOr(Role),
 }
 
+/// A time that is past.
+const EPOCH: &str = "1970-01-01T00:00:00Z";
+
 /// Every operation: method, template, a path that fits it, a body that can be read, and whom it is for.
 fn operations() -> Vec<(Method, &'static str, String, Value, For)> {
     use For::{Bearer, Everybody, Host, HostOr};
@@ -219,6 +222,36 @@ fn operations() -> Vec<(Method, &'static str, String, Value, For)> {
             "/v1/oncall",
             &json!({ "setup": {} }),
             Bearer(Role::Operator),
+        ),
+        row(
+            &post,
+            "/v1/oncall/take",
+            &json!({ "schedule": "main", "contact": "ada" }),
+            Bearer(Role::Author),
+        ),
+        row(
+            &post,
+            "/v1/oncall/swap",
+            &json!({ "schedule": "main", "one": EPOCH, "other": EPOCH }),
+            Bearer(Role::Author),
+        ),
+        row(
+            &post,
+            "/v1/oncall/override",
+            &json!({ "schedule": "main", "contact": "ada", "from": EPOCH, "until": EPOCH }),
+            Bearer(Role::Author),
+        ),
+        row(
+            &post,
+            "/v1/oncall/override/remove",
+            &json!({ "schedule": "main", "id": 1 }),
+            Bearer(Role::Author),
+        ),
+        row(
+            &post,
+            "/v1/oncall/test",
+            &json!({ "contact": "ada" }),
+            Bearer(Role::Author),
         ),
         row(
             &post,

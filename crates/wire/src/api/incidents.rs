@@ -1,6 +1,8 @@
 //! Incidents, on-call and silences.
 
-use model::incident::{Cause, Duty, IncidentId, NewestChange, Setup, Severity, UpdateStatus, Via};
+use model::incident::{
+    Cause, Duty, IncidentId, NewestChange, Override, Setup, Severity, UpdateStatus, Via,
+};
 use model::{ContactName, Millis, ScheduleName, ServiceName, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -183,6 +185,10 @@ pub struct ScheduleView {
     pub now: Option<ContactName>,
     /// Shifts of the days asked for; nobody: a gap.
     pub ahead: Vec<ShiftView>,
+    /// Who took over, and is not over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    pub overrides: Vec<Override>,
 }
 
 /// A shift.
@@ -217,4 +223,116 @@ pub struct SetupRequest {
     /// As it shall be.
     #[schema(value_type = Object)]
     pub setup: Setup,
+}
+
+/// Somebody takes over now, whoever is on call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TakeRequest {
+    /// Which schedule.
+    #[schema(value_type = String)]
+    pub schedule: ScheduleName,
+    /// Who takes over.
+    #[schema(value_type = String)]
+    pub contact: ContactName,
+    /// Until when; without it until the shift ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub until: Option<Timestamp>,
+}
+
+/// Two shifts change hands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SwapRequest {
+    /// Which schedule.
+    #[schema(value_type = String)]
+    pub schedule: ScheduleName,
+    /// An instant in one of them.
+    #[schema(value_type = String)]
+    pub one: Timestamp,
+    /// An instant in the other.
+    #[schema(value_type = String)]
+    pub other: Timestamp,
+}
+
+/// Somebody is on call for a range.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OverrideRequest {
+    /// Which schedule.
+    #[schema(value_type = String)]
+    pub schedule: ScheduleName,
+    /// Who.
+    #[schema(value_type = String)]
+    pub contact: ContactName,
+    /// From.
+    #[schema(value_type = String)]
+    pub from: Timestamp,
+    /// Until.
+    #[schema(value_type = String)]
+    pub until: Timestamp,
+}
+
+/// An override is taken away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveOverrideRequest {
+    /// Of which schedule.
+    #[schema(value_type = String)]
+    pub schedule: ScheduleName,
+    /// Its number.
+    pub id: u64,
+}
+
+/// A contact is tested now, on all its channels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TestPageRequest {
+    /// Who.
+    #[schema(value_type = String)]
+    pub contact: ContactName,
+}
+
+/// A silence, in Alertmanager's form.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SilenceView {
+    /// Its id; none of a new one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub id: String,
+    /// `pending`, `active` or `expired`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<SilenceStatus>,
+    /// All must fit.
+    pub matchers: Vec<MatcherView>,
+    /// From.
+    pub starts_at: Timestamp,
+    /// Until.
+    pub ends_at: Timestamp,
+    /// In its maker's words.
+    pub created_by: String,
+    /// Why.
+    pub comment: String,
+}
+
+/// Where a silence stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SilenceStatus {
+    /// `pending`, `active` or `expired`.
+    pub state: String,
+}
+
+/// A matcher, in Alertmanager's form.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MatcherView {
+    /// Of which label.
+    pub name: String,
+    /// What its value is held against.
+    pub value: String,
+    /// As a regular expression.
+    pub is_regex: bool,
+    /// Fits; else it must not.
+    pub is_equal: bool,
 }

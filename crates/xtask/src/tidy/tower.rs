@@ -64,7 +64,7 @@ const TOWER: &[(&str, &[&str])] = &[
 
 const BELOW_THE_BINARY: &[&str] = &[
     "agent", "check", "drill", "edge", "engine", "gateway", "incident", "journal", "judge",
-    "model", "node", "release", "report", "server", "wire",
+    "model", "node", "notify", "release", "report", "server", "wire",
 ];
 
 /// The most packages that manifests may name. Each is somebody else's release

@@ -24,7 +24,7 @@ pub struct Egress {
 /// A name or address that nothing is sent to.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "{host} is at {address}, which is not of the public internet (allow it with `[notify] allow = [\"{host}\"]`)"
+    "{host} is at {address}, which is not of the public internet (allow it in notify.toml with `allow = [\"{host}\"]`)"
 )]
 pub struct NotAllowed {
     /// As the URL has it.

@@ -59,7 +59,7 @@ impl Couriers {
             match (address, &self.mailer) {
                 (Address::Mail { to }, Some(mailer)) => mailer.send(to, notice).await,
                 (Address::Mail { .. }, None) => {
-                    Outcome::refused("no mail server is configured (see `[notify.smtp]`)")
+                    Outcome::refused("no mail server is configured (see `[smtp]` in notify.toml)")
                 }
                 (address, _) => self.poster.send(address, notice).await,
             }

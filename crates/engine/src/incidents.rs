@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use incident::alerts::Incoming;
 use incident::commands::{self, Ask};
-use incident::incidents::{Observation, ended, observe};
+use incident::incidents::{Observation, ended, observe, troubles};
 use incident::oncall::commands as oncall;
 use incident::oncall::commands::Range;
 use incident::slo::Count;
@@ -37,8 +37,6 @@ use crate::{SlotStatus, State, Watch};
 /// A change counts as newest while it is younger than this: what broke later than
 /// that broke by something else more often than not.
 const NEWEST_WITHIN: Millis = Millis::seconds(3600);
-/// Newest changes that an incident names.
-const NEWEST_MAX: usize = 5;
 /// A way back that takes longer than this is failing: hosts need a minute, and have
 /// their own deadlines before.
 const BACK_WITHIN: Millis = Millis::seconds(120);
@@ -202,8 +200,8 @@ pub(crate) fn tick(state: &State, watch: &Watch, now: Timestamp) -> Vec<Event> {
         let new = observe(&known, observation, now);
         take(&mut known, new);
     }
-    let troubles = known.open().flat_map(|it| it.troubles.iter().cloned());
-    let over: BTreeSet<String> = troubles.filter(|key| !wrong.contains(key)).collect();
+    let lasting = troubles(&known).into_iter().map(str::to_owned);
+    let over: Vec<String> = lasting.filter(|key| !wrong.contains(key)).collect();
     for key in over {
         let new = ended(&known, &key);
         take(&mut known, new);
@@ -248,43 +246,15 @@ pub(crate) fn wake_at(state: &State, watch: &Watch, now: Timestamp) -> Option<Ti
 
 /// Incidents that open say which changes came shortly before.
 fn with_changes(state: &State, events: Vec<IncidentEvent>, now: Timestamp) -> Vec<Event> {
-    let filled = events.into_iter().map(|event| match event {
-        IncidentEvent::Opened {
-            incident,
-            by,
-            service,
-            group,
-            title,
-            severity,
-            cause,
-            alerts,
-            changes,
-        } => {
-            let changes = match changes.is_empty() {
-                true => newest(state, service.as_ref(), now),
-                false => changes,
-            };
-            IncidentEvent::Opened {
-                incident,
-                by,
-                service,
-                group,
-                title,
-                severity,
-                cause,
-                alerts,
-                changes,
-            }
-        }
-        other => other,
-    });
-    filled.map(Event::Incident).collect()
+    let newest = |service: &ServiceName| newest(state, service, now);
+    let events = incident::incidents::with_changes(events, newest);
+    events.into_iter().map(Event::Incident).collect()
 }
 
-/// The newest waves that touched a service (none: any), the newest first.
-fn newest(state: &State, service: Option<&ServiceName>, now: Timestamp) -> Vec<NewestChange> {
+/// The newest waves that touched a service, the newest first.
+fn newest(state: &State, service: &ServiceName, now: Timestamp) -> Vec<NewestChange> {
     let releases = state.releases.values();
-    let concerned = releases.filter(|it| service.is_none_or(|service| it.service == *service));
+    let concerned = releases.filter(|it| it.service == *service);
     let mut changes: Vec<NewestChange> = concerned
         .flat_map(|release| {
             let begun = release.stages.iter().filter(|stage| stage.begun > 0);
@@ -299,7 +269,6 @@ fn newest(state: &State, service: Option<&ServiceName>, now: Timestamp) -> Vec<N
         .filter(|change| change.before_ms <= NEWEST_WITHIN)
         .collect();
     changes.sort_by_key(|change| (change.before_ms, change.release));
-    changes.truncate(NEWEST_MAX);
     changes
 }
 

@@ -19,6 +19,7 @@ use model::{Millis, ServiceName, Timestamp};
 
 pub use intake::{Incoming, Intake, Invalid, intake};
 pub use leases::Leases;
+pub(crate) use standing::RESOLVED_HOLDS;
 pub use standing::{Standing, standing};
 
 use crate::state::{AlertState, State};

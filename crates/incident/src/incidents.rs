@@ -14,7 +14,7 @@ use model::incident::{
 };
 use model::{Actor, Millis, ServiceName, Timestamp};
 
-use crate::alerts::{self, Standing, severity_of};
+use crate::alerts::{self, RESOLVED_HOLDS, Standing, severity_of};
 use crate::state::State;
 
 /// Calm for so long, an incident of the machine is over: longer than one evaluation of most rules, so that a gap in
@@ -69,11 +69,14 @@ pub fn observe(state: &State, seen: Observation, now: Timestamp) -> Vec<Incident
         let same = same.any(|(_, cause)| {
             std::mem::discriminant(cause) == kind && cause.key() == seen.cause.key()
         });
-        let ends = seen.cause.key().is_none();
-        let relieved = matches!(incident.relief, Some(crate::Relief::Done { .. }));
-        same && (!ends || relieved)
+        let lasts = match seen.cause.key() {
+            // What ended since is news when it is back.
+            Some(key) => incident.troubles.contains(&key),
+            None => matches!(incident.relief, Some(crate::Relief::Done { .. })),
+        };
+        same && lasts
     });
-    if told {
+    if told || is_settled(state, place, &seen.cause, now) {
         return Vec::new();
     }
     let worse = severity(&seen.cause);
@@ -124,9 +127,31 @@ pub fn with_changes(
     events
 }
 
+/// A person ended the incident while this lasted: as with alerts, it comes back only after a time.
+fn is_settled(state: &State, place: Option<Place>, cause: &Cause, now: Timestamp) -> bool {
+    let Some(Place::Again(id)) = place else {
+        return false;
+    };
+    let incident = state.incidents.get(&id);
+    let over = incident.and_then(|it| it.over.as_ref().map(|over| (it, over)));
+    over.zip(cause.key())
+        .is_some_and(|((incident, over), key)| {
+            incident.troubles.contains(&key) && RESOLVED_HOLDS.after(over.at) > now
+        })
+}
+
+/// What lasts, seen from inside: of open incidents, and of those that a person ended meanwhile.
+pub fn troubles(state: &State) -> BTreeSet<&str> {
+    let incidents = state.incidents.values();
+    incidents
+        .flat_map(|incident| incident.troubles.iter().map(String::as_str))
+        .collect()
+}
+
 /// What follows from the end of something seen from inside ([`Cause::key`]).
 pub fn ended(state: &State, key: &str) -> Vec<IncidentEvent> {
-    let concerned = state.open().filter(|it| it.troubles.contains(key));
+    let all = state.incidents.values();
+    let concerned = all.filter(|it| it.troubles.contains(key));
     concerned
         .map(|incident| IncidentEvent::CauseEnded {
             incident: incident.id,

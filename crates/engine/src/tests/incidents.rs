@@ -2,6 +2,7 @@
 
 use expect_test::expect;
 use incident::alerts::Incoming;
+use incident::commands::Ask;
 use model::incident::{
     Channel, ChannelKind, Contact, IncidentEvent, Outcome, Policy, Setup, Step, Target,
 };
@@ -173,4 +174,39 @@ fn agents_that_fall_silent_together_are_one_incident() {
     world.pass(Millis::seconds(301));
     let open = world.state.incidents.open().count();
     assert_eq!(open, 0, "heard of again, it is over by itself");
+}
+
+/// Nobody hears of hosts for a while.
+fn hush(world: &mut World, seconds: u64) {
+    world.now = Millis::seconds(seconds).after(world.now);
+    world.ok(Input::Tick);
+}
+
+#[test]
+fn what_a_person_ended_stays_ended_while_it_lasts_and_not_when_it_is_back() {
+    let mut world = staffed();
+    hush(&mut world, 20);
+    let about = |ask| IncidentInput::About {
+        by: person(),
+        incident: model::incident::IncidentId(1),
+        ask,
+    };
+    let words = String::new();
+    ask(&mut world, about(Ask::Resolve { words }));
+    hush(&mut world, 60);
+    assert_eq!(world.state.incidents.open().count(), 0, "we know");
+    world.pass(Millis::seconds(1));
+    hush(&mut world, 20);
+    assert_eq!(world.state.incidents.open().count(), 1, "it is back");
+}
+
+#[test]
+fn what_is_back_before_the_incident_is_over_keeps_it_open() {
+    let mut world = staffed();
+    hush(&mut world, 20);
+    world.pass(Millis::seconds(1));
+    hush(&mut world, 20);
+    hush(&mut world, 600);
+    let open = world.state.incidents.open().next().map(|it| it.troubled());
+    assert_eq!(open, Some(true));
 }

@@ -11,7 +11,7 @@ use crate::incidents::depends;
 use crate::state::{AlertState, State};
 
 /// A person ended the incident while the alert fires; after so long it is opened again.
-pub(super) const RESOLVED_HOLDS: Millis = Millis::seconds(1800);
+pub(crate) const RESOLVED_HOLDS: Millis = Millis::seconds(1800);
 
 /// Where an alert stands.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -101,7 +101,7 @@ pub(crate) enum IncidentCommand {
         /// The other one's number
         into: u64,
     },
-    /// It is over
+    /// Say that it is over
     Resolve {
         /// Its number
         id: u64,
